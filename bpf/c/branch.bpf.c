@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The branches of a packet: its clones, the copies that packet sockets take, and the places where an skb comes to rest.
+// Always attached, and fentry and fexit for the same reason as the lifetimes.
+#include "include/identity.h"
+
+static __always_inline void enter(struct sk_buff *skb, const struct identity *id)
+{
+	struct call call = {.skb = (__u64)skb, .task = bpf_get_current_task()};
+
+	if (bpf_map_update_elem(&pending, &call, id, BPF_ANY))
+		lost(id->scope, LOSS_PENDING_FULL);
+}
+
+// Reports how the call ended. The skb may be gone already: it is used as a number only.
+static __always_inline void leave(struct sk_buff *skb, __u8 kind, int happened)
+{
+	struct call call = {.skb = (__u64)skb, .task = bpf_get_current_task()};
+	struct identity *found = bpf_map_lookup_elem(&pending, &call), id;
+
+	if (!found)
+		return;
+	id = *found;
+	bpf_map_delete_elem(&pending, &call);
+	if (happened)
+		report(kind, &id, (__u64)skb, 0, 0);
+}
+
+static __always_inline int enter_known(struct sk_buff *skb)
+{
+	struct identity id;
+
+	if (known(skb, &id))
+		enter(skb, &id);
+	return 0;
+}
+
+SEC("fexit/skb_clone")
+int BPF_PROG(skb_clone, struct sk_buff *skb, unsigned int gfp, struct sk_buff *clone)
+{
+	struct identity id;
+
+	if (clone && known(skb, &id))
+		report(KIND_CLONED, &id, (__u64)skb, (__u64)clone, 0);
+	return 0;
+}
+
+// --- Packet sockets ---------------------------------------------------------------------------------------------------
+// If others hold the skb too, the socket keeps a clone of it; if not, it keeps the skb itself.
+
+static __always_inline int enter_tap(struct sk_buff *skb)
+{
+	struct identity id;
+
+	if (!known(skb, &id))
+		return 0;
+	report(KIND_TAP_ENTER, &id, (__u64)skb, skb->users.refs.counter > 1, 0);
+	enter(skb, &id);
+	return 0;
+}
+
+SEC("fentry/packet_rcv")
+int BPF_PROG(packet_rcv, struct sk_buff *skb)
+{
+	return enter_tap(skb);
+}
+
+SEC("fexit/packet_rcv")
+int BPF_PROG(packet_rcv_exit, struct sk_buff *skb)
+{
+	leave(skb, KIND_TAP_EXIT, 1);
+	return 0;
+}
+
+SEC("fentry/tpacket_rcv")
+int BPF_PROG(tpacket_rcv, struct sk_buff *skb)
+{
+	return enter_tap(skb);
+}
+
+SEC("fexit/tpacket_rcv")
+int BPF_PROG(tpacket_rcv_exit, struct sk_buff *skb)
+{
+	leave(skb, KIND_TAP_EXIT, 1);
+	return 0;
+}
+
+// --- Resting places -----------------------------------------------------------------------------------------------------
+
+SEC("fentry/__udp_enqueue_schedule_skb")
+int BPF_PROG(udp_enqueue, struct sock *sk, struct sk_buff *skb)
+{
+	return enter_known(skb);
+}
+
+SEC("fexit/__udp_enqueue_schedule_skb")
+int BPF_PROG(udp_enqueue_exit, struct sock *sk, struct sk_buff *skb, int error)
+{
+	leave(skb, KIND_ENQUEUED, !error);
+	return 0;
+}
+
+SEC("fentry/__sock_queue_rcv_skb")
+int BPF_PROG(sock_queue, struct sock *sk, struct sk_buff *skb)
+{
+	return enter_known(skb);
+}
+
+SEC("fexit/__sock_queue_rcv_skb")
+int BPF_PROG(sock_queue_exit, struct sock *sk, struct sk_buff *skb, int error)
+{
+	leave(skb, KIND_ENQUEUED, !error);
+	return 0;
+}
+
+// Returns 1 if the skb was queued until the neighbour answers, or was dropped because it does not; the drop is reported
+// by itself, earlier.
+SEC("fentry/__neigh_event_send")
+int BPF_PROG(neigh_event_send, void *neigh, struct sk_buff *skb)
+{
+	if (!skb)
+		return 0;
+	return enter_known(skb);
+}
+
+SEC("fexit/__neigh_event_send")
+int BPF_PROG(neigh_event_send_exit, void *neigh, struct sk_buff *skb, _Bool immediate, int held)
+{
+	leave(skb, KIND_PARKED, held);
+	return 0;
+}

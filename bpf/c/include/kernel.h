@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The kernel's types, as far as the tracker looks at them. Only the names of types and fields matter: the loader
+// relocates every access by the BTF of the running kernel, so order, size and neighbours of fields here mean nothing.
+#ifndef WAYBILL_KERNEL_H
+#define WAYBILL_KERNEL_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+// include/linux/socket.h
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_PACKET 17
+
+// The argument registers of a kprobe; this one is an ABI and is not relocated.
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8;
+	unsigned long rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss;
+};
+#endif
+#include <bpf/bpf_tracing.h>
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	long long counter;
+} atomic64_t;
+
+struct refcount_struct {
+	atomic_t refs;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	__u64 net_cookie;
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	char name[16];
+	int ifindex;
+	possible_net_t nd_net;
+};
+
+struct sock_common {
+	unsigned short skc_family;
+	possible_net_t skc_net;
+	atomic64_t skc_cookie;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	unsigned long _nfct;
+	unsigned int len;
+	int skb_iif;
+	__u16 protocol;
+	__u16 network_header;
+	unsigned int tail;
+	unsigned char *head;
+	struct refcount_struct users;
+};
+
+union nf_inet_addr {
+	__u32 all[4];
+};
+
+union nf_conntrack_man_proto {
+	__u16 all;
+};
+
+struct nf_conntrack_man {
+	union nf_inet_addr u3;
+	union nf_conntrack_man_proto u;
+	__u16 l3num;
+};
+
+struct nf_conntrack_tuple {
+	struct nf_conntrack_man src;
+	struct {
+		union nf_inet_addr u3;
+		union {
+			__u16 all;
+		} u;
+		__u8 protonum;
+	} dst;
+};
+
+struct nf_conntrack_tuple_hash {
+	struct nf_conntrack_tuple tuple;
+};
+
+struct nf_conntrack_zone {
+	__u16 id;
+};
+
+struct nf_conn {
+	struct nf_conntrack_zone zone;
+	struct nf_conntrack_tuple_hash tuplehash[2];
+	unsigned long status;
+	__u32 mark;
+};
+
+struct nft_table {
+	__u64 handle;
+	char *name;
+};
+
+struct nft_chain {
+	struct nft_table *table;
+	__u64 handle;
+	char *name;
+};
+
+struct nft_base_chain {
+	__u8 policy;
+	struct nft_chain chain;
+};
+
+struct nft_verdict {
+	__u32 code;
+};
+
+struct nft_pktinfo {
+	struct sk_buff *skb;
+};
+
+struct nft_traceinfo {
+	_Bool nf_trace;
+	const struct nft_base_chain *basechain;
+};
+
+struct nft_rule_dp_last {
+	const struct nft_chain *chain;
+};
+
+enum nft_trace_types {
+	NFT_TRACETYPE_UNSPEC,
+	NFT_TRACETYPE_POLICY,
+	NFT_TRACETYPE_RETURN,
+	NFT_TRACETYPE_RULE,
+};
+
+#pragma clang attribute pop
+
+// bpf_rdonly_cast makes an address a typed pointer whose fields can be loaded directly; a bad address reads as zero.
+// Linux 6.2 and later.
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
+
+#define typed(type, address) ((type *)bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(type)))
+
+#endif

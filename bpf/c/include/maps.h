@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The maps that all programs share, and the account of what was lost.
+#ifndef WAYBILL_MAPS_H
+#define WAYBILL_MAPS_H
+
+#include "kernel.h"
+#include "record.h"
+
+struct identity {
+	__u64 first_seen;
+	__u64 first_head;
+	__u32 scope;
+	__u32 pad;
+};
+
+// Losses are counted for the scope whose packet suffered them.
+enum loss_cause {
+	LOSS_RING_FULL,       // a record did not fit
+	LOSS_IDENTITIES_FULL, // a packet could not be given an identity
+	LOSS_MISSED_END,      // a head was born while still known: its end went unseen
+	LOSS_PENDING_FULL,    // an outcome could not be noted for a call under way
+	LOSS_CAUSES,
+};
+
+enum {
+	MAX_PACKETS = 65536,
+	MAX_SCOPES = 4096, // namespaces under observation at once
+	LOSS_SLOTS = 1024, // scopes share a slot if their numbers are equal modulo this
+	MAX_PENDING = 4096,
+};
+
+// All records, in the order in which they were reserved. Read by user space, which sets the size.
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} records SEC(".maps");
+
+// key: skb->head; value: the packet that lives there. Deleted when the head is freed or handed over. The size bounds
+// the packets alive at once.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PACKETS);
+	__type(key, __u64);
+	__type(value, struct identity);
+} identities SEC(".maps");
+
+// key: netns cookie; value: number of the scope that it belongs to. Written and deleted by user space.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SCOPES);
+	__type(key, __u64);
+	__type(value, __u32);
+} scopes SEC(".maps");
+
+// A function at work on an skb. The task tells apart two calls of which the second got the memory that the first one's
+// skb had; in a softirq it is the interrupted task, which is on this CPU only.
+struct call {
+	__u64 skb;
+	__u64 task;
+};
+
+// key: a call under way; value: the packet it handles. Deleted at the function's return, when the skb may be gone and
+// must not be looked at. The size bounds calls under way, a few for each CPU.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PENDING);
+	__type(key, struct call);
+	__type(value, struct identity);
+} pending SEC(".maps");
+
+// key: skb; value: the packet whose head is being exchanged for another one. Deleted when the exchange returns.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PENDING);
+	__type(key, __u64);
+	__type(value, struct identity);
+} moving SEC(".maps");
+
+// key: scope number modulo LOSS_SLOTS; value: counters by cause. Never deleted; user space takes differences.
+struct losses {
+	__u64 count[LOSS_CAUSES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOSS_SLOTS);
+	__type(key, __u32);
+	__type(value, struct losses);
+} loss_counters SEC(".maps");
+
+static __always_inline void lost(__u32 scope, enum loss_cause cause)
+{
+	__u32 slot = scope % LOSS_SLOTS;
+	struct losses *l = bpf_map_lookup_elem(&loss_counters, &slot);
+
+	// Programs of several kinds may interrupt each other on one CPU.
+	if (l)
+		__sync_fetch_and_add(&l->count[cause], 1);
+}
+
+#endif

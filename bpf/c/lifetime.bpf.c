@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Birth, movement and end of packets: always attached, whatever is asked for. All are fentry and fexit programs, because
+// kprobe programs share one busy flag per CPU, and one that is interrupted by another's softirq would be skipped.
+#include "include/identity.h"
+
+// --- Ends -----------------------------------------------------------------------------------------------------------
+
+static __always_inline int is_moving(struct sk_buff *skb)
+{
+	__u64 key = (__u64)skb;
+
+	return bpf_map_lookup_elem(&moving, &key) != 0;
+}
+
+static __always_inline void forget(struct sk_buff *skb)
+{
+	__u64 head = (__u64)skb->head;
+
+	bpf_map_delete_elem(&identities, &head);
+}
+
+static __always_inline void release(struct sk_buff *skb)
+{
+	struct identity id;
+
+	if (known(skb, &id))
+		report(KIND_RELEASED, &id, (__u64)skb, 0, 0);
+}
+
+// Every way of freeing an skb comes through here, clones included; the data lives on while other clones hold it. While
+// a head is being exchanged, the skb lets go of the old one only.
+SEC("fentry/skb_release_data")
+int BPF_PROG(skb_release_data, struct sk_buff *skb)
+{
+	if (!is_moving(skb))
+		release(skb);
+	return 0;
+}
+
+// The last holder let go: what is allocated at this address next is another packet.
+SEC("fentry/skb_free_head")
+int BPF_PROG(skb_free_head, struct sk_buff *skb)
+{
+	forget(skb);
+	return 0;
+}
+
+// The head becomes a page fragment of another skb, and this skb is freed without it.
+SEC("fentry/kfree_skb_partial")
+int BPF_PROG(kfree_skb_partial, struct sk_buff *skb, _Bool head_stolen)
+{
+	if (head_stolen) {
+		release(skb);
+		forget(skb);
+	}
+	return 0;
+}
+
+SEC("fentry/napi_skb_free_stolen_head")
+int BPF_PROG(napi_skb_free_stolen_head, struct sk_buff *skb)
+{
+	release(skb);
+	forget(skb);
+	return 0;
+}
+
+// The driver takes the skb back, head and all, for its next packet.
+SEC("fentry/napi_reuse_skb")
+int BPF_PROG(napi_reuse_skb, void *napi, struct sk_buff *skb)
+{
+	release(skb);
+	forget(skb);
+	return 0;
+}
+
+// A read skb is parked for the CPU that allocated it, and freed by a softirq there, any time later. Its journey is over.
+SEC("fentry/skb_attempt_defer_free")
+int BPF_PROG(skb_attempt_defer_free, struct sk_buff *skb)
+{
+	release(skb);
+	return 0;
+}
+
+// --- Births: a head that is born while still known is an end that went unseen -----------------------------------------
+
+static __always_inline void born(__u64 head)
+{
+	struct identity *id;
+	__u32 scope;
+
+	if (!head)
+		return;
+	id = bpf_map_lookup_elem(&identities, &head);
+	if (!id)
+		return;
+	scope = id->scope;
+	bpf_map_delete_elem(&identities, &head);
+	lost(scope, LOSS_MISSED_END);
+}
+
+SEC("fexit/kmalloc_reserve")
+int kmalloc_reserve(__u64 *ctx)
+{
+	__u64 head = 0;
+
+	bpf_get_func_ret(ctx, &head);
+	born(head);
+	return 0;
+}
+
+SEC("fentry/__build_skb_around")
+int BPF_PROG(build_skb_around, struct sk_buff *skb, void *data)
+{
+	born((__u64)data);
+	return 0;
+}
+
+// --- Moves: the packet gets a new head, on success only -----------------------------------------------------------------
+
+static __always_inline void begin_move(struct sk_buff *skb)
+{
+	__u64 key = (__u64)skb;
+	struct identity id;
+
+	if (known(skb, &id) && bpf_map_update_elem(&moving, &key, &id, BPF_ANY))
+		lost(id.scope, LOSS_PENDING_FULL);
+}
+
+static __always_inline void end_move(struct sk_buff *skb, int error)
+{
+	__u64 key = (__u64)skb, head;
+	struct identity *old = bpf_map_lookup_elem(&moving, &key), id;
+
+	if (!old)
+		return;
+	id = *old;
+	bpf_map_delete_elem(&moving, &key);
+	if (error)
+		return;
+	head = (__u64)skb->head;
+	if (bpf_map_update_elem(&identities, &head, &id, BPF_ANY))
+		lost(id.scope, LOSS_IDENTITIES_FULL);
+}
+
+SEC("fentry/pskb_expand_head")
+int BPF_PROG(pskb_expand_head, struct sk_buff *skb)
+{
+	begin_move(skb);
+	return 0;
+}
+
+SEC("fexit/pskb_expand_head")
+int BPF_PROG(pskb_expand_head_exit, struct sk_buff *skb, int nhead, int ntail, unsigned int gfp, int error)
+{
+	end_move(skb, error);
+	return 0;
+}
+
+SEC("fentry/pskb_carve_inside_header")
+int BPF_PROG(pskb_carve_inside_header, struct sk_buff *skb)
+{
+	begin_move(skb);
+	return 0;
+}
+
+SEC("fexit/pskb_carve_inside_header")
+int BPF_PROG(pskb_carve_inside_header_exit, struct sk_buff *skb, __u32 off, int headlen, unsigned int gfp, int error)
+{
+	end_move(skb, error);
+	return 0;
+}
+
+SEC("fentry/pskb_carve_inside_nonlinear")
+int BPF_PROG(pskb_carve_inside_nonlinear, struct sk_buff *skb)
+{
+	begin_move(skb);
+	return 0;
+}
+
+SEC("fexit/pskb_carve_inside_nonlinear")
+int BPF_PROG(pskb_carve_inside_nonlinear_exit, struct sk_buff *skb, __u32 off, int pos, unsigned int gfp, int error)
+{
+	end_move(skb, error);
+	return 0;
+}
+
+// --- Origins: first sight on the way out, where skb->sk is the sending socket -------------------------------------------
+
+static __always_inline int sending(struct sk_buff *skb)
+{
+	struct sock *sk = skb->sk;
+	struct subject s;
+
+	identify(&s, skb, sk ? sk->__sk_common.skc_cookie.counter : 0);
+	return 0;
+}
+
+SEC("fentry/__ip_local_out")
+int BPF_PROG(ip_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
+{
+	return sending(skb);
+}
+
+SEC("fentry/__ip6_local_out")
+int BPF_PROG(ip6_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
+{
+	return sending(skb);
+}
+
+// Frames sent raw, ARP, and whatever else does not come through IP.
+SEC("fentry/__dev_queue_xmit")
+int BPF_PROG(dev_queue_xmit, struct sk_buff *skb)
+{
+	return sending(skb);
+}
+
+SEC("fentry/__dev_direct_xmit")
+int BPF_PROG(dev_direct_xmit, struct sk_buff *skb)
+{
+	return sending(skb);
+}

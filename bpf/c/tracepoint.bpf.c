@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Drops, and the barrier that tells how far the reader has come.
+#include "include/sections.h"
+
+// Linux 6.11 added the receiving socket behind the reason; it is not needed.
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
+{
+	__u64 args[] = {(__u64)location};
+	struct drop_event *d;
+	struct subject s;
+
+	if (!identify(&s, skb, 0))
+		return 0;
+	d = reserve(&s, sizeof(*d));
+	if (!d)
+		return 0;
+	fill_event(&d->e, &s, PROBE_KFREE_SKB);
+	d->e.h.has |= HAS_DROP;
+	d->reason = reason;
+	bpf_snprintf(d->location, sizeof(d->location), "%pS", args, sizeof(args));
+	bpf_ringbuf_submit(d, 0);
+	return 0;
+}
+
+struct barrier_args {
+	__u64 number;
+};
+
+// Run on demand by user space: what was reserved before this record is read before it.
+SEC("syscall")
+int submit_barrier(struct barrier_args *args)
+{
+	struct header *h = bpf_ringbuf_reserve(&records, sizeof(*h), 0);
+	struct identity nobody = {};
+
+	if (!h)
+		return 1;
+	fill_header(h, KIND_BARRIER, &nobody, 0, args->number);
+	bpf_ringbuf_submit(h, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// One object out of all families of programs, so that they share their maps and the loader reads the kernel's types
+// once.
+#include "lifetime.bpf.c"
+#include "branch.bpf.c"
+#include "event.bpf.c"
+#include "nft.bpf.c"
+#include "tracepoint.bpf.c"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+// Types that the Go side uses and no program mentions would be left out of the object.
+const struct header *keep_header __attribute__((unused));
+const struct event *keep_event __attribute__((unused));
+const struct nft_event *keep_nft_event __attribute__((unused));
+const struct drop_event *keep_drop_event __attribute__((unused));
+const enum record_kind *keep_record_kind __attribute__((unused));
+const enum section *keep_section __attribute__((unused));
+const enum loss_cause *keep_loss __attribute__((unused));
+const enum limit *keep_limit __attribute__((unused));

@@ -1,0 +1,12 @@
+package bpf
+
+import "errors"
+
+var (
+	// ErrNoFunctionProbes means that this kernel, or this user, may not attach programs to kernel functions.
+	ErrNoFunctionProbes = errors.New("function probes are not available")
+	// ErrNoBTF means that the kernel does not describe its types.
+	ErrNoBTF = errors.New("the kernel has no BTF")
+	// ErrNoFunction means that the kernel has no function of that name that could be observed.
+	ErrNoFunction = errors.New("this kernel has no such function, or the compiler made it part of its callers")
+)

@@ -1,0 +1,123 @@
+package bpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// read takes records out of the ring buffer until the tracker is closed, and hands each to its scope.
+func (t *Tracker) read() {
+	defer close(t.readerDone)
+	var record ringbuf.Record
+	for {
+		if err := t.reader.ReadInto(&record); err != nil {
+			if errors.Is(err, ringbuf.ErrClosed) {
+				err = errors.New("the tracker is closed")
+			}
+			t.stop(err)
+			return
+		}
+		if err := t.dispatch(record.RawSample); err != nil {
+			t.stop(err)
+			return
+		}
+	}
+}
+
+// stop wakes everybody who waits for a barrier that will not come.
+func (t *Tracker) stop(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.readErr = err
+	for number, done := range t.barriers {
+		delete(t.barriers, number)
+		close(done)
+	}
+}
+
+func (t *Tracker) dispatch(raw []byte) error {
+	h, err := headerOf(raw)
+	if err != nil {
+		return err
+	}
+	if trackerRecordKind(h.Kind) == trackerRecordKindKIND_BARRIER {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if done := t.barriers[h.Value]; done != nil {
+			delete(t.barriers, h.Value)
+			done <- h.Time
+			close(done)
+		}
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.scopes[h.Scope]
+	if s == nil {
+		return nil // closed, while some of its packets were still alive
+	}
+	o, ok, err := t.decode(raw, h, s.probes)
+	if err != nil {
+		return err
+	}
+	if ok {
+		s.sink(o)
+	}
+	return nil
+}
+
+// Barrier waits until every record that was made before the call has been given to its sink. It returns the barrier's
+// own time, in nanoseconds of CLOCK_MONOTONIC.
+func (t *Tracker) Barrier(ctx context.Context) (uint64, error) {
+	done := make(chan uint64, 1)
+	t.mu.Lock()
+	if t.readErr != nil {
+		t.mu.Unlock()
+		return 0, fmt.Errorf("wait for the tracker's records: %w", t.readErr)
+	}
+	t.lastBar++
+	number := t.lastBar
+	t.barriers[number] = done
+	t.mu.Unlock()
+
+	args := struct{ Number uint64 }{number}
+	full, err := t.collection.Programs[trackerProgSubmitBarrier].Run(&ebpf.RunOptions{Context: &args})
+	if err == nil && full != 0 {
+		err = errors.New("the ring buffer is full")
+	}
+	if err != nil {
+		t.mu.Lock()
+		delete(t.barriers, number)
+		t.mu.Unlock()
+		return 0, fmt.Errorf("submit a barrier: %w", err)
+	}
+	select {
+	case time, ok := <-done:
+		if !ok {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			return 0, fmt.Errorf("wait for the tracker's records: %w", t.readErr)
+		}
+		return time, nil
+	case <-ctx.Done():
+		t.mu.Lock()
+		delete(t.barriers, number)
+		t.mu.Unlock()
+		return 0, fmt.Errorf("wait for the tracker's records: %w", ctx.Err())
+	}
+}
+
+// view overlays a record of the ring buffer with its generated type. The bytes are 8-aligned and live until the next
+// read.
+func view[T any](raw []byte) (*T, error) {
+	var t T
+	if len(raw) < int(unsafe.Sizeof(t)) {
+		return nil, fmt.Errorf("read a record: %d bytes, where a %T has %d", len(raw), t, unsafe.Sizeof(t))
+	}
+	return (*T)(unsafe.Pointer(unsafe.SliceData(raw))), nil
+}

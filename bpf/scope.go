@@ -1,0 +1,161 @@
+package bpf
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/waybill-dev/waybill/journey"
+)
+
+// Scope is the interest of one observer: packets first seen in its namespaces, at the functions that it armed. Scopes of
+// one tracker do not see each other's packets.
+type Scope struct {
+	tracker *Tracker
+	number  uint32
+	cookies []uint64
+	sink    func(journey.Observation)
+	base    []uint64 // counters of this scope's loss slot when it was made
+
+	// probes holds what is armed, by number; guarded by the tracker's mutex.
+	probes map[uint16]journey.Probe
+	links  []link.Link
+	closed bool
+}
+
+// Watch registers the namespaces with these cookies; a packet first seen in one of them is followed from then on,
+// wherever it goes. sink receives every observation, one after another, on the tracker's reading goroutine: it must be
+// quick, and must not call the tracker.
+//
+// A namespace can be in one scope only.
+func (t *Tracker) Watch(cookies []uint64, sink func(journey.Observation)) (*Scope, error) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil, errors.New("watch namespaces: the tracker is closed")
+	}
+	t.lastScope++
+	s := &Scope{tracker: t, number: t.lastScope, sink: sink, probes: make(map[uint16]journey.Probe)}
+	t.scopes[s.number] = s
+	t.mu.Unlock()
+
+	base, err := t.counters(s.number)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	s.base = base
+	for _, c := range cookies {
+		if err := t.collection.Maps[trackerMapScopes].Update(c, s.number, ebpf.UpdateNoExist); err != nil {
+			if errors.Is(err, ebpf.ErrKeyExist) {
+				err = errors.New("it is in another scope already")
+			}
+			return nil, errors.Join(fmt.Errorf("watch the namespace with cookie %d: %w", c, err), s.Close())
+		}
+		s.cookies = append(s.cookies, c)
+	}
+	return s, nil
+}
+
+// Arm attaches probes to the named kernel functions, those of modules included, for this scope. It arms all of them or
+// none. The name __nft_trace_packet stands for nftables verdicts.
+func (s *Scope) Arm(functions []string) error {
+	t := s.tracker
+	symbols := make(map[string][]string) // by program
+	numbers := make(map[string][]uint64)
+	for _, name := range functions {
+		fn, err := t.resolve(name)
+		if errors.Is(err, ErrNoFunction) {
+			err = fmt.Errorf("%w%s", err, t.suggest(name))
+		}
+		if err != nil {
+			return errors.Join(err, s.Disarm())
+		}
+		number, err := t.nextProbe()
+		if err != nil {
+			return errors.Join(err, s.Disarm())
+		}
+		t.mu.Lock()
+		s.probes[number] = journey.Probe{Kind: journey.Function, Name: name}
+		t.mu.Unlock()
+		symbols[fn.program] = append(symbols[fn.program], name)
+		numbers[fn.program] = append(numbers[fn.program], uint64(number))
+	}
+	for _, program := range slices.Sorted(maps.Keys(symbols)) {
+		l, err := link.KprobeMulti(t.collection.Programs[program], link.KprobeMultiOptions{
+			Symbols: symbols[program],
+			Cookies: numbers[program],
+		})
+		if err != nil {
+			err = fmt.Errorf("attach to %v: %w", symbols[program], err)
+			return errors.Join(err, s.Disarm())
+		}
+		s.links = append(s.links, l)
+	}
+	return nil
+}
+
+// Disarm detaches what Arm attached.
+func (s *Scope) Disarm() error {
+	var errs []error
+	for _, l := range s.links {
+		errs = append(errs, l.Close())
+	}
+	s.links = nil
+	s.tracker.mu.Lock()
+	clear(s.probes)
+	s.tracker.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// Probes lists what is armed, sorted by name: functions, and the drop tracepoint, which always is.
+func (s *Scope) Probes() []journey.Probe {
+	s.tracker.mu.Lock()
+	defer s.tracker.mu.Unlock()
+	probes := append(slices.Collect(maps.Values(s.probes)), dropProbe)
+	slices.SortFunc(probes, func(a, b journey.Probe) int { return cmp.Compare(a.Name, b.Name) })
+	return probes
+}
+
+// nextProbe gives out the numbers that probes carry as attach cookies.
+func (t *Tracker) nextProbe() (uint16, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	used := make(map[uint16]bool)
+	for _, s := range t.scopes {
+		for number := range s.probes {
+			used[number] = true
+		}
+	}
+	for range trackerLimitPROBE_KFREE_SKB {
+		t.lastProbe++
+		if t.lastProbe != 0 && t.lastProbe != uint16(trackerLimitPROBE_KFREE_SKB) && !used[t.lastProbe] {
+			return t.lastProbe, nil
+		}
+	}
+	return 0, fmt.Errorf("arm a probe: all %d numbers are in use", trackerLimitPROBE_KFREE_SKB-1)
+}
+
+// Close disarms the scope and forgets its namespaces. The sink is not called any more when it returns. It may be called
+// again.
+func (s *Scope) Close() error {
+	t := s.tracker
+	t.mu.Lock()
+	if s.closed {
+		t.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	delete(t.scopes, s.number)
+	t.mu.Unlock()
+
+	errs := []error{s.Disarm()}
+	for _, c := range s.cookies {
+		errs = append(errs, t.collection.Maps[trackerMapScopes].Delete(c))
+	}
+	return errors.Join(errs...)
+}

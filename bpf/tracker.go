@@ -1,0 +1,196 @@
+package bpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+)
+
+// Options configure a [Tracker]. The zero value serves.
+type Options struct {
+	// RingBytes is the size of the buffer between kernel and reader, a power of two of at least one page. Zero means
+	// 16 MiB, which holds about 40,000 events.
+	RingBytes int
+}
+
+// Tracker is the set of programs that follow packets, attached. It is safe for concurrent use.
+type Tracker struct {
+	types      *btf.Cache
+	collection *ebpf.Collection
+	links      []link.Link
+	reader     *ringbuf.Reader
+	readerDone chan struct{}
+	reasons    dropReasons
+	misses     []missCounter
+
+	mu        sync.Mutex
+	scopes    map[uint32]*Scope
+	lastScope uint32
+	lastProbe uint16
+	barriers  map[uint64]chan uint64
+	lastBar   uint64
+	readErr   error
+	closed    bool
+}
+
+// optional lists the programs whose function a kernel may lack, because the compiler made it part of its caller or
+// because it is not there at all. Everything else is needed for what the tracker promises.
+var optional = map[string]string{
+	trackerProgPskbCarveInsideHeader:        "pskb_carve_inside_header",
+	trackerProgPskbCarveInsideHeaderExit:    "pskb_carve_inside_header",
+	trackerProgPskbCarveInsideNonlinear:     "pskb_carve_inside_nonlinear",
+	trackerProgPskbCarveInsideNonlinearExit: "pskb_carve_inside_nonlinear",
+	trackerProgSkbAttemptDeferFree:          "skb_attempt_defer_free",
+	trackerProgTpacketRcv:                   "tpacket_rcv",
+	trackerProgTpacketRcvExit:               "tpacket_rcv",
+	trackerProgPacketRcv:                    "packet_rcv",
+	trackerProgPacketRcvExit:                "packet_rcv",
+	trackerProgIp6LocalOut:                  "__ip6_local_out",
+}
+
+// Open loads and attaches the tracker. It fails with [ErrNoBTF], or with [ErrNoFunctionProbes] where the kernel or the
+// user's rights do not allow programs at functions.
+//
+// Modules whose functions are to be observed by the tracker itself, nf_tables above all, must be loaded before.
+func Open(opts Options) (*Tracker, error) {
+	t := &Tracker{
+		types:      btf.NewCache(),
+		scopes:     make(map[uint32]*Scope),
+		barriers:   make(map[uint64]chan uint64),
+		readerDone: make(chan struct{}),
+	}
+	if err := t.load(opts); err != nil {
+		close(t.readerDone) // nobody reads yet
+		return nil, errors.Join(err, t.Close())
+	}
+	go t.read()
+	// The first barrier shows that the ring works, and gets the loader's own test runs out of the way.
+	if _, err := t.Barrier(context.Background()); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+func (t *Tracker) load(opts Options) error {
+	kernel, err := t.types.Kernel()
+	if err != nil {
+		return fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
+	}
+	spec, err := loadTracker()
+	if err != nil {
+		return fmt.Errorf("read the tracker's programs: %w", err)
+	}
+	if opts.RingBytes != 0 {
+		spec.Maps[trackerMapRecords].MaxEntries = uint32(opts.RingBytes)
+	}
+	for program, function := range optional {
+		if _, err := findFunction(kernel, function); errors.Is(err, btf.ErrNotFound) {
+			delete(spec.Programs, program)
+		}
+	}
+
+	load := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: kernel}}
+	nft, err := t.types.Module(nftModule)
+	switch {
+	case err == nil:
+		load.Programs.ExtraRelocationTargets = []*btf.Spec{nft}
+	case errors.Is(err, fs.ErrNotExist):
+		delete(spec.Programs, trackerProgNftTracePacket)
+	default:
+		return fmt.Errorf("read the types of %s: %w", nftModule, err)
+	}
+	t.collection, err = ebpf.NewCollectionWithOptions(spec, load)
+	if err != nil {
+		return loadError(err)
+	}
+	if t.reasons, err = loadDropReasons(kernel); err != nil {
+		return err
+	}
+	if t.reader, err = ringbuf.NewReader(t.collection.Maps[trackerMapRecords]); err != nil {
+		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	return t.attachAlways()
+}
+
+// attachAlways attaches what follows a packet's life, and the drop tracepoint. The order matters: ends first, so that no
+// identity is given before its end would be seen.
+func (t *Tracker) attachAlways() error {
+	var ends, rest []string
+	for name, program := range t.collection.Programs {
+		t.misses = append(t.misses, missCounter{name: name, program: program, lifetime: program.Type() == ebpf.Tracing})
+		switch {
+		case program.Type() != ebpf.Tracing:
+		case slices.Contains([]string{trackerProgIpLocalOut, trackerProgIp6LocalOut, trackerProgDevQueueXmit,
+			trackerProgDevDirectXmit, trackerProgKfreeSkb}, name):
+			rest = append(rest, name)
+		default:
+			ends = append(ends, name)
+		}
+	}
+	slices.Sort(ends)
+	slices.Sort(rest)
+	for _, name := range append(ends, rest...) {
+		l, err := link.AttachTracing(link.TracingOptions{Program: t.collection.Programs[name]})
+		if err != nil {
+			return loadError(fmt.Errorf("attach %s: %w", strings.ReplaceAll(name, "_exit", ""), err))
+		}
+		t.links = append(t.links, l)
+	}
+	return nil
+}
+
+// loadError turns what the kernel answers where programs at functions are not allowed into one sentence.
+func loadError(err error) error {
+	var verifier *ebpf.VerifierError
+	switch {
+	case errors.As(err, &verifier):
+		return fmt.Errorf("load the tracker: %+v", verifier)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: loading was refused (run as root, on a kernel that is not locked down): %w",
+			ErrNoFunctionProbes, err)
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%w: %w", ErrNoFunctionProbes, err)
+	}
+	return fmt.Errorf("load the tracker: %w", err)
+}
+
+// Close detaches everything. Scopes that are still open receive nothing any more. It may be called again.
+func (t *Tracker) Close() error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil
+	}
+	t.closed = true
+	scopes := make([]*Scope, 0, len(t.scopes))
+	for _, s := range t.scopes {
+		scopes = append(scopes, s)
+	}
+	t.mu.Unlock()
+
+	var errs []error
+	for _, s := range scopes {
+		errs = append(errs, s.Close())
+	}
+	for _, l := range t.links {
+		errs = append(errs, l.Close())
+	}
+	if t.reader != nil {
+		errs = append(errs, t.reader.Close())
+	}
+	<-t.readerDone
+	if t.collection != nil {
+		t.collection.Close()
+	}
+	return errors.Join(errs...)
+}
