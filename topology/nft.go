@@ -1,0 +1,128 @@
+package topology
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/waybill-dev/waybill/internal/netns"
+)
+
+// NFTError is a ruleset text that nft refused. The ruleset in force did not change.
+type NFTError struct {
+	// Message is nft's first error, without its position.
+	Message string
+	// Line is the number of the offending line, from 1, and Text that line; 0 and empty if nft named none.
+	Line int
+	Text string
+	// More counts the errors after the first.
+	More int
+	// Output is all that nft wrote.
+	Output string
+}
+
+// Error is one sentence.
+func (e *NFTError) Error() string {
+	var b strings.Builder
+	b.WriteString("nft refuses ")
+	if e.Line > 0 {
+		fmt.Fprintf(&b, "line %d of the ruleset, %q: ", e.Line, strings.TrimSpace(e.Text))
+	} else {
+		b.WriteString("the ruleset: ")
+	}
+	b.WriteString(e.Message)
+	switch {
+	case e.More == 1:
+		b.WriteString(" (and one more error)")
+	case e.More > 1:
+		fmt.Fprintf(&b, " (and %d more errors)", e.More)
+	}
+	return b.String()
+}
+
+var (
+	// nftError finds an error at a position in the text on standard input: /dev/stdin:3:7-11: Error: …
+	nftError = regexp.MustCompile(`(?m)^/dev/stdin:(\d+):[^ ]*: Error: (.*)$`)
+	// nftAnyError finds also those without position, or in an included file.
+	nftAnyError = regexp.MustCompile(`(?m)^(.*)Error: (.*)$`)
+)
+
+// newNFTError reads what nft wrote about the text.
+func newNFTError(text, output string) *NFTError {
+	e := &NFTError{Output: output, Message: strings.TrimSpace(output)}
+	all := nftAnyError.FindAllStringSubmatch(output, -1)
+	if len(all) > 0 {
+		e.Message, e.More = strings.TrimSpace(all[0][1]+all[0][2]), len(all)-1
+	}
+	if at := nftError.FindStringSubmatch(output); at != nil && strings.Contains(all[0][0], at[0]) {
+		line, err := strconv.Atoi(at[1])
+		lines := strings.Split(text, "\n")
+		if err == nil && line >= 1 && line <= len(lines) {
+			e.Line, e.Text, e.Message = line, lines[line-1], at[2]
+		}
+	}
+	return e
+}
+
+// nftPlaces are where nft is looked for. Administration programs are outside an ordinary user's PATH, which su keeps.
+var nftPlaces = []string{"nft", "/usr/sbin/nft", "/sbin/nft"}
+
+func findNFT(places []string) (string, error) {
+	for _, name := range places {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("the program nft was not found: install the package nftables")
+}
+
+// runNFT runs nft inside the namespace. A run that fails returns what nft wrote on standard error and an
+// *exec.ExitError.
+func runNFT(ctx context.Context, ns *netns.NS, input string, args ...string) (stdout, stderr string, err error) {
+	path, err := findNFT(nftPlaces)
+	if err != nil {
+		return "", "", err
+	}
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
+	// Messages end in the C library's words for errors, which follow the user's language.
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	// A killed test leaves no nft behind. The signal is sent when the thread that forked ends; Do keeps it locked
+	// until Run has returned.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err = ns.Do(cmd.Run)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return out.String(), errs.String(), err
+}
+
+// loadNFT gives the text to nft.
+func loadNFT(ctx context.Context, ns *netns.NS, text string) error {
+	_, stderr, err := runNFT(ctx, ns, text, "-f", "-")
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && strings.TrimSpace(stderr) != "" {
+		return newNFTError(text, stderr)
+	}
+	if err != nil {
+		return fmt.Errorf("load nft ruleset: %w", err)
+	}
+	return nil
+}
+
+// listNFT returns the ruleset with handles. Without state (-s): counters and quotas would show the numbers of the moment
+// of listing, as if they belonged to the rule.
+func listNFT(ctx context.Context, ns *netns.NS) (string, error) {
+	stdout, stderr, err := runNFT(ctx, ns, "", "-a", "-s", "list", "ruleset")
+	if err != nil {
+		return "", fmt.Errorf("list nft ruleset: %w: %s", err, strings.TrimSpace(stderr))
+	}
+	return stdout, nil
+}

@@ -1,0 +1,71 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// setting is a file under /proc/sys/net and what is written into it.
+type setting struct{ file, value string }
+
+// settings are written before any link exists, so that "default" holds for all of them. IPv4 ones are set although some
+// are the kernel's defaults, because a new namespace copies those of the machine (net.core.devconf_inherit_init_net=0,
+// Documentation/admin-guide/sysctl/net.rst): where docker runs, every namespace would forward.
+var settings = func() []setting {
+	var list []setting
+	for _, scope := range []string{"all", "default", "lo"} {
+		prefix := "ipv4/conf/" + scope + "/"
+		list = append(list,
+			// Between paths of equal length the two directions may differ.
+			setting{prefix + "rp_filter", "0"},
+			// Routes stay as they were computed.
+			setting{prefix + "accept_redirects", "0"},
+			setting{prefix + "send_redirects", "1"},
+			setting{prefix + "accept_local", "0"},
+			setting{prefix + "arp_announce", "0"},
+			setting{prefix + "arp_filter", "0"},
+			setting{prefix + "arp_ignore", "0"},
+			setting{prefix + "arp_notify", "0"},
+			setting{prefix + "log_martians", "0"},
+			setting{prefix + "proxy_arp", "0"},
+			setting{prefix + "route_localnet", "0"},
+			setting{prefix + "src_valid_mark", "0"},
+		)
+	}
+	for _, scope := range []string{"all", "default"} {
+		prefix := "ipv6/conf/" + scope + "/"
+		list = append(list,
+			setting{prefix + "disable_ipv6", "0"},
+			setting{prefix + "accept_dad", "0"},
+			setting{prefix + "accept_ra", "0"},
+			setting{prefix + "accept_redirects", "0"},
+			setting{prefix + "autoconf", "0"},
+			setting{prefix + "router_solicitations", "0"},
+			// 1 is none: link-local addresses are given by us, as the others.
+			setting{prefix + "addr_gen_mode", "1"},
+		)
+	}
+	return list
+}()
+
+// writeSysctls configures the namespace of the calling thread. /proc/sys/net shows each thread its own.
+func writeSysctls(forwarding bool) error {
+	value := "0"
+	if forwarding {
+		value = "1"
+	}
+	// Forwarding first: writing it sets accept_redirects as well (inet_forward_change).
+	all := append([]setting{{"ipv4/ip_forward", value}, {"ipv6/conf/all/forwarding", value}}, settings...)
+	for _, s := range all {
+		err := os.WriteFile("/proc/sys/net/"+s.file, []byte(s.value), 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set net/%s: this kernel does not have it: both IPv4 and IPv6 are needed", s.file)
+		}
+		if err != nil {
+			return fmt.Errorf("set net/%s: %w", s.file, err)
+		}
+	}
+	return nil
+}
