@@ -1,0 +1,56 @@
+package packet
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Sent is a packet that was sent, or that the kernel refused to send. It holds the sending socket open until Close, so
+// that a reply finds it and causes no ICMP error.
+type Sent struct {
+	// Packet is the description.
+	Packet Packet
+	// Cookie is the SO_COOKIE of the sending socket: unique since boot, never 0, and known to the kernel before the packet
+	// was made.
+	Cookie uint64
+	// Proto is the IP protocol number.
+	Proto uint8
+	// Local and Remote are the addresses and ports. Local has no address if the kernel found no way to Remote.
+	Local, Remote netip.AddrPort
+	// Len is the number of payload bytes.
+	Len int
+	// Before and After are the times just before and after the system call that sent, in nanoseconds of CLOCK_MONOTONIC;
+	// both 0 if it did not come to that.
+	Before, After uint64
+	// Err is what the kernel answered; it wraps a [syscall.Errno]. It is nil if the packet was accepted, EPERM if an output
+	// rule dropped it, and ENETUNREACH without a route, in which case no packet was made. Such answers are part of what
+	// tests provoke, so they are kept here and not returned by Send.
+	Err error
+
+	name   string
+	socket *socket
+}
+
+// String prints the packet as UDP 172.16.42.1.39677 > 172.16.42.2.8080 len 3.
+func (s *Sent) String() string {
+	return fmt.Sprintf("%s %s > %s len %d", s.name, endpoint(s.Local), endpoint(s.Remote), s.Len)
+}
+
+// endpoint prints address and port with a dot between them, as tcpdump does.
+func endpoint(a netip.AddrPort) string {
+	if !a.Addr().IsValid() {
+		return "?"
+	}
+	return fmt.Sprintf("%s.%d", a.Addr(), a.Port())
+}
+
+// Close closes the sending socket. Calling it again does nothing.
+func (s *Sent) Close() error {
+	if s.socket == nil {
+		return nil
+	}
+	return s.socket.close()
+}
+
+// SocketCookie is [Sent.Cookie]: what a record finds the packet's journey by.
+func (s *Sent) SocketCookie() uint64 { return s.Cookie }
