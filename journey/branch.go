@@ -1,0 +1,152 @@
+package journey
+
+import "slices"
+
+// branch is the life of one skb, as far as it is known.
+type branch struct {
+	skb    uint64
+	index  int
+	parent *branch
+	prev   *branch // the one before it at the same address
+	events []int   // indices into the packet's events
+	// eventsBefore is the number of events that the packet had when the branch was opened.
+	eventsBefore int
+
+	cpus    []uint32 // where it was observed
+	lastCPU uint32
+
+	cloned   bool // opened by a clone
+	holder   bool // known only because it was cloned
+	seen     bool // at a probe, or as it left its socket
+	tapped   bool // a packet socket's
+	tappedAt int  // number of the packet's events at that time
+	kept     bool // by the packet socket, in its queue
+	enqueued bool // on a socket's receive queue
+	parked   bool // on a neighbour's queue, and nothing since
+	closed   bool // released
+	closedBy uint32
+	drop     int // index of the drop among the packet's events, or -1
+
+	socketNS  *NetNS
+	socketDev *Device
+
+	moving bool // as counted
+}
+
+func (b *branch) touch(cpu uint32) {
+	b.lastCPU = cpu
+	if !slices.Contains(b.cpus, cpu) {
+		b.cpus = append(b.cpus, cpu)
+	}
+}
+
+func (b *branch) on(cpu uint32) bool { return slices.Contains(b.cpus, cpu) }
+
+// held says that the skb is known only as the source of clones. It rests with whoever made them.
+func (b *branch) held() bool { return b.holder && !b.seen && !b.tapped && !b.enqueued && !b.parked }
+
+// unseen says that the skb was a clone that lived and ended without doing anything that was observed: the kernel
+// makes such clones for its own ends (neigh_probe clones a waiting skb to look at its addresses), and what became of
+// the packet shows in the other branches. While it lives it counts, because it may still do something.
+func (b *branch) unseen() bool {
+	return b.cloned && b.closed && !b.seen && !b.tapped && !b.enqueued && !b.kept
+}
+
+// isMoving says that the branch has neither ended nor rests. A drop is an end: kfree_skb reports it when the last
+// reference is gone, and the release follows on the same CPU.
+func (b *branch) isMoving() bool {
+	return !b.closed && b.drop < 0 && !b.enqueued && !b.kept && !b.parked && !b.held()
+}
+
+func (b *branch) role() Role {
+	switch {
+	case b.tapped && b.cloned:
+		return TapCopy
+	case b.tapped:
+		return TakenByTap
+	case b.held():
+		return Held
+	case b.unseen():
+		return UnseenCopy
+	case b.cloned:
+		return Clone
+	}
+	return Main
+}
+
+// outcome says how the branch ended, in terms of the given events, which are those of its packet. A drop comes first,
+// because a packet that waits unread in a socket when the socket is closed is dropped after it was enqueued. That it
+// was accepted by a socket outweighs that it was freed later: then it was read.
+func (b *branch) outcome(events []Event) Outcome {
+	o := Outcome{Kind: Undetermined}
+	if len(b.events) > 0 {
+		o.Event = &events[b.events[len(b.events)-1]]
+	}
+	switch {
+	case b.drop >= 0:
+		o.Kind = Dropped
+		o.Event = &events[b.drop]
+		o.Rule = b.rule(events)
+		o.NetNS, o.Device = o.Event.NetNS, o.Event.Device
+	case b.enqueued:
+		o.Kind, o.Place = Delivered, Socket
+		o.NetNS, o.Device = b.socketNS, b.socketDev
+	case b.kept:
+		o.Kind, o.Place = Delivered, PacketSocket
+	case b.closed:
+		o.Kind = Consumed
+	case b.parked:
+		o.Kind, o.Place = Queued, NeighbourQueue
+	case b.held():
+		o.Kind, o.Place = Queued, HolderQueue
+	}
+	o.LastNetNS, o.LastDevice = b.lastSections(events)
+	return o
+}
+
+// rule finds the nftables event that decided a drop: the one right before it, if that was a verdict to drop. With
+// any other event in between, something else judged the packet last. The functions that free it are no such thing.
+func (b *branch) rule(events []Event) *Event {
+	drop := &events[b.drop]
+	if drop.Drop.Reason != "NETFILTER_DROP" {
+		return nil
+	}
+	for i := slices.Index(b.events, b.drop) - 1; i >= 0; i-- {
+		e := &events[b.events[i]]
+		switch {
+		case e.NFT != nil && e.NFT.Verdict == "drop":
+			return e
+		case e.NFT == nil && e.Probe.Kind == Function && slices.Contains(dropFunctions, e.Probe.Name):
+			continue
+		}
+		return nil
+	}
+	return nil
+}
+
+// dropFunctions are what nf_hook_slow and nft_do_chain call to free what was judged (kfree_skb_reason until 6.9,
+// sk_skb_reason_drop since 6.11).
+var dropFunctions = []string{"kfree_skb_reason", "sk_skb_reason_drop"}
+
+// lastSections returns the namespace and device in which the branch was last seen; those of its parent at the time
+// of cloning, if it never was.
+func (b *branch) lastSections(events []Event) (ns *NetNS, dev *Device) {
+	until := len(events)
+	for b != nil {
+		for i := len(b.events) - 1; i >= 0; i-- {
+			if b.events[i] >= until {
+				continue
+			}
+			e := &events[b.events[i]]
+			if ns == nil {
+				ns, dev = e.NetNS, e.Device
+			}
+			if ns != nil {
+				return ns, dev
+			}
+		}
+		until = min(until, b.eventsBefore)
+		b = b.parent
+	}
+	return ns, dev
+}

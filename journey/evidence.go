@@ -1,0 +1,83 @@
+package journey
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Evidence is the account of how a record came about: what was watched, and what may have been missed. The journeys
+// of one record share it.
+type Evidence struct {
+	// Sealed: everything that the kernel reported before the end was read.
+	Sealed bool
+	// Settled: every branch had ended or was at rest.
+	Settled bool
+	// Moving is the number of branches that were not.
+	Moving int
+	// Loss is what was not seen, per cause. Entries with a count of zero say that the cause was watched, and nothing
+	// was lost by it.
+	Loss []Loss
+	// Probes are those that were armed.
+	Probes []Probe
+	// Nodes are the names of the namespaces in scope, by cookie.
+	Nodes map[uint64]string
+	// Reasons are the names of the drop reasons that the kernel knows; empty if they could not be listed.
+	Reasons []string
+	// Unvouched says, by cookie, of which namespaces the ruleset in force could not be established, and why.
+	Unvouched map[uint64]string
+}
+
+// Loss is a number of observations that are missing, and why.
+type Loss struct {
+	Cause string
+	Count uint64
+}
+
+// Incomplete returns nil if absence can be concluded from the record, and otherwise an error that wraps
+// [ErrInconclusive] and names every cause.
+func (e *Evidence) Incomplete() error {
+	if e == nil {
+		return fmt.Errorf("%w: the journey carries no account of how it was recorded", ErrInconclusive)
+	}
+	var causes []string
+	if !e.Sealed {
+		causes = append(causes, "the record was not sealed, so events may still have been on their way to it")
+	}
+	if !e.Settled {
+		cause := "the packets had not settled when the record was sealed"
+		if e.Moving > 0 {
+			cause += fmt.Sprintf(" (%s still moving)", counted(e.Moving, "skb"))
+		}
+		causes = append(causes, cause)
+	}
+	for _, l := range e.Loss {
+		if l.Count > 0 {
+			causes = append(causes, fmt.Sprintf("events may have been lost: %s (%s)", l.Cause, counted(l.Count, "time")))
+		}
+	}
+	if causes == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrInconclusive, strings.Join(causes, "; "))
+}
+
+// Armed says whether a probe of that name was armed.
+func (e *Evidence) Armed(name string) bool {
+	if e == nil {
+		return false
+	}
+	for _, p := range e.Probes {
+		if p.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// counted is a number with its noun.
+func counted[N int | uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,125 @@
+package journey
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Place is a part of the network that a packet can be in: a node, that is a network namespace.
+type Place interface {
+	// NetNSCookie is the namespace's net_cookie; 0 if it does not exist yet.
+	NetNSCookie() uint64
+	// String is the name of the node.
+	String() string
+}
+
+// Sent is a packet that the test sent.
+type Sent interface {
+	// SocketCookie is the cookie of the socket by which it was sent.
+	SocketCookie() uint64
+	// String describes the packet.
+	String() string
+}
+
+// Record is what sealing a trace yields. It does not change.
+type Record struct {
+	// Journeys are in order of first sight.
+	Journeys []*Journey
+	Evidence *Evidence
+
+	earlier map[uint64]bool // cookies of sockets that sent before the mark
+}
+
+// Seal makes a record of everything added so far. The evidence is the observer's; Seal completes it with what only
+// the assembler knows: branches that are still moving, and observations that contradict each other. Namespaces get
+// the names that evidence has for them.
+func (a *Assembler) Seal(evidence Evidence) *Record {
+	evidence.Moving = a.moving
+	if a.moving > 0 {
+		evidence.Settled = false
+	}
+	evidence.Loss = append([]Loss(nil), evidence.Loss...)
+	if a.late > 0 {
+		evidence.Loss = append(evidence.Loss, Loss{Cause: "a packet was observed after its end", Count: a.late})
+	}
+	r := &Record{Evidence: &evidence, earlier: make(map[uint64]bool, len(a.earlier))}
+	for cookie := range a.earlier {
+		r.earlier[cookie] = true
+	}
+	for _, p := range a.order {
+		j := p.journey(evidence.Nodes)
+		j.Evidence = &evidence
+		for i := range j.Branches {
+			o := &j.Branches[i].Outcome
+			if o.Rule != nil && o.Rule.NetNS != nil {
+				o.Unvouched = evidence.Unvouched[o.Rule.NetNS.Cookie]
+			}
+		}
+		r.Journeys = append(r.Journeys, j)
+	}
+	return r
+}
+
+// Annotate calls f with every event that has an NFT section, in order, so that it can fill in the rule's text, its
+// comment and the table's family. Whoever makes the record calls it before handing the record out.
+func (r *Record) Annotate(f func(*Event)) {
+	for _, j := range r.Journeys {
+		for i := range j.Events {
+			if j.Events[i].NFT != nil {
+				f(&j.Events[i])
+			}
+		}
+	}
+}
+
+// All returns every journey of the record, those of background noise included, in order of first sight.
+func (r *Record) All() []*Journey { return r.Journeys }
+
+// Of returns the journey of a packet that the test sent. That none belongs to it, or more than one, is an error that
+// lists the candidates; it wraps [ErrInconclusive] if none was found and the record may have missed it.
+func (r *Record) Of(sent Sent) (*Journey, error) {
+	cookie := sent.SocketCookie()
+	if cookie == 0 {
+		return nil, fmt.Errorf("find the journey of %s: its socket has no cookie, so its packets cannot be told from others", sent)
+	}
+	var found []*Journey
+	for _, j := range r.Journeys {
+		if j.Origin != nil && j.Origin.SocketCookie == cookie {
+			found = append(found, j)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return nil, fmt.Errorf("find the journey of %s: its socket sent %d packets since the mark:%s",
+			sent, len(found), listing(found))
+	case r.earlier[cookie]:
+		return nil, fmt.Errorf("find the journey of %s: it was sent before the mark, and what was sent before is left "+
+			"out: begin the trace first, then send", sent)
+	}
+	if err := r.Evidence.Incomplete(); err != nil {
+		return nil, fmt.Errorf("%w; so it cannot be said what became of %s, of which nothing was seen", err, sent)
+	}
+	if len(r.Journeys) == 0 {
+		return nil, fmt.Errorf("find the journey of %s: no packet at all was seen since the mark", sent)
+	}
+	return nil, errors.New("find the journey of " + sent.String() + ": its socket sent nothing since the mark; what was seen:" +
+		listing(r.Journeys))
+}
+
+// listed is how many journeys an error lists.
+const listed = 20
+
+func listing(journeys []*Journey) string {
+	var b strings.Builder
+	for i, j := range journeys {
+		if i == listed {
+			fmt.Fprintf(&b, "\n  and %d more", len(journeys)-listed)
+			break
+		}
+		b.WriteString("\n  " + j.Summary())
+	}
+	return b.String()
+}

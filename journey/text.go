@@ -1,0 +1,160 @@
+package journey
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/gopacket/gopacket/layers"
+)
+
+// Text is the journey's events, in the line format that users of Retis read: the first event at the margin, later
+// ones below an arrow, the sections of each below it.
+func (j *Journey) Text() string {
+	var b strings.Builder
+	for i := range j.Events {
+		e := &j.Events[i]
+		indent := "  "
+		if i > 0 {
+			b.WriteString("  ↳ ")
+			indent = "      "
+		}
+		fmt.Fprintf(&b, "%s n %d", e.header(), i)
+		if note := j.CopyNote(i); note != "" {
+			fmt.Fprintf(&b, " [%s]", note)
+		}
+		b.WriteByte('\n')
+		for _, line := range e.sections() {
+			b.WriteString(indent + line + "\n")
+		}
+	}
+	return b.String()
+}
+
+// String is the journey's text and its outcome in one sentence below it.
+func (j *Journey) String() string {
+	return j.Text() + j.Sentence() + "\n"
+}
+
+// GomegaString is how gomega shows the journey.
+func (j *Journey) GomegaString() string { return j.String() }
+
+// CopyNote tells the events of copies apart, if the journey has any: it says which copy an event, given by its index,
+// belongs to, and is empty for an event of the packet's own way.
+func (j *Journey) CopyNote(event int) string {
+	branch := j.BranchOf(event)
+	if branch < 0 || len(j.Branches) == 1 {
+		return ""
+	}
+	switch b := &j.Branches[branch]; {
+	case b.Role == Main, b.Role == TakenByTap && event < b.takenAt:
+		return ""
+	case b.Role == Clone:
+		return fmt.Sprintf("clone of skb %x", j.Branches[b.Parent].SKB)
+	default:
+		return string(b.Role)
+	}
+}
+
+func (e *Event) header() string {
+	return fmt.Sprintf("%d (%d) [%s] %d [%s] %s #%s (skb %x)", e.Time, e.CPU, e.Comm, e.PID, e.Probe.Kind, e.Probe.Name,
+		e.ID, e.SKB)
+}
+
+// String is the kind's short form: k for a function, tp for a tracepoint.
+func (k ProbeKind) String() string {
+	switch k {
+	case Function:
+		return "k"
+	case Tracepoint:
+		return "tp"
+	}
+	return fmt.Sprintf("probe kind %d", uint8(k))
+}
+
+func (e *Event) sections() []string {
+	var lines []string
+	if e.Drop != nil {
+		lines = append(lines, fmt.Sprintf("drop (reason %s)", e.Drop.Reason))
+	}
+	if e.Packet != nil {
+		lines = append(lines, e.Packet.String())
+	}
+	if line := e.position(); line != "" {
+		lines = append(lines, line)
+	}
+	if e.Conntrack != nil {
+		lines = append(lines, e.Conntrack.String())
+	}
+	if e.NFT != nil {
+		lines = append(lines, e.NFT.line())
+	}
+	return lines
+}
+
+// position is the line of namespace and device.
+func (e *Event) position() string {
+	var parts []string
+	if e.NetNS != nil {
+		parts = append(parts, fmt.Sprintf("ns %#x/%d", e.NetNS.Cookie, e.NetNS.Inum))
+	}
+	if d := e.Device; d != nil {
+		if d.Index != 0 || d.Name != "" {
+			parts = append(parts, fmt.Sprintf("if %d (%s)", d.Index, d.Name))
+		}
+		if d.RxIndex != 0 {
+			parts = append(parts, fmt.Sprintf("rxif %d", d.RxIndex))
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// String is the entry in one line.
+func (c *Conntrack) String() string {
+	if c.State == "UNTRACKED" {
+		return "ct_state UNTRACKED"
+	}
+	return fmt.Sprintf("ct_state %s status %#x %s orig [%s] reply [%s] zone %d mark %d", c.State, c.Status,
+		conntrackProtocol(c.Proto), c.Orig.text(c.Proto), c.Reply.text(c.Proto), c.Zone, c.Mark)
+}
+
+func conntrackProtocol(proto uint8) string {
+	name := protocolName(layers.IPProtocol(proto))
+	if strings.HasPrefix(name, "protocol ") {
+		return fmt.Sprintf("proto %d", proto)
+	}
+	return strings.ToLower(name)
+}
+
+func (t Tuple) text(proto uint8) string {
+	switch layers.IPProtocol(proto) {
+	case layers.IPProtocolTCP, layers.IPProtocolUDP, layers.IPProtocolSCTP, layers.IPProtocolUDPLite,
+		layers.IPProtocol(33): // DCCP
+		return fmt.Sprintf("%s.%d > %s.%d", address(t.Src), t.SrcPort, address(t.Dst), t.DstPort)
+	case layers.IPProtocolICMPv4, layers.IPProtocolICMPv6:
+		return fmt.Sprintf("%s > %s type %d code %d id %d", address(t.Src), address(t.Dst), t.DstPort>>8,
+			t.DstPort&0xff, t.SrcPort)
+	}
+	return fmt.Sprintf("%s > %s", address(t.Src), address(t.Dst))
+}
+
+func address(a netip.Addr) string {
+	if !a.IsValid() {
+		return "?"
+	}
+	return a.String()
+}
+
+// line is the verdict in the text of a journey.
+func (n *NFT) line() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table %s (%d) chain %s (%d)", n.Table, n.TableHandle, n.Chain, n.ChainHandle)
+	if n.Rule != 0 {
+		fmt.Fprintf(&b, " handle %d", n.Rule)
+	}
+	b.WriteString(" " + n.Verdict)
+	if n.Policy {
+		b.WriteString(" (policy)")
+	}
+	return b.String()
+}
