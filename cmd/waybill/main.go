@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/waybill-dev/waybill/vm"
+)
+
+// cli is the command line. Each command is a struct with a Run method.
+type cli struct {
+	Demo   demoCommand   `cmd:"" help:"Show the journey of one packet that a firewall drops."`
+	VM     vmCommand     `cmd:"" name:"vm" help:"Run a program under another kernel, in a VM."`
+	Kernel kernelCommand `cmd:"" help:"The kernels that waybill vm --kernel knows by name."`
+}
+
+// exitStatus is the error of a command that ran and whose exit status is to be passed on, without a word.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// Exit statuses of waybill vm, beside the program's own. They follow timeout(1), env(1) and the like.
+const (
+	statusUsage    = 2
+	statusDeadline = 124
+	statusFailed   = 125
+)
+
+func main() {
+	vm.GuestMain()
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	var c cli
+	parser := kong.Must(&c, kong.Name("waybill"), kong.Vars{"defaultKernel": defaultKernel},
+		kong.Description("Network regression tests for Linux that assert the journey of each packet through the kernel."))
+	command, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "waybill: %s\nRun waybill --help for what it can do.\n", err)
+		return statusUsage
+	}
+	command.BindTo(context.Background(), (*context.Context)(nil))
+	return status(command.Run())
+}
+
+// status prints an error, and turns it into an exit status.
+func status(err error) int {
+	if err == nil {
+		return 0
+	}
+	if s, ok := errors.AsType[exitStatus](err); ok {
+		return int(s)
+	}
+	fmt.Fprintf(os.Stderr, "waybill: %s\n", err)
+	if i, ok := errors.AsType[*vm.InterruptedError](err); ok {
+		return i.ExitCode()
+	}
+	if _, ok := errors.AsType[*vm.DeadlineError](err); ok {
+		return statusDeadline
+	}
+	return statusFailed
+}

@@ -1,0 +1,175 @@
+package vm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"time"
+)
+
+// Kernel is a Linux kernel, by its files.
+type Kernel struct {
+	// Name is what messages call the kernel ("6.12"); empty: the base name of Image.
+	Name string
+	// Image is the path of the kernel image, vmlinuz or bzImage.
+	Image string
+	// Modules is the folder of the kernel's modules with its modules.dep, as /lib/modules/VERSION. Empty: the kernel
+	// has no modules.
+	Modules string
+}
+
+func (k Kernel) String() string {
+	if k.Name != "" {
+		return k.Name
+	}
+	return k.Image
+}
+
+// File is a file of the host that is wanted in the guest.
+type File struct {
+	Src string // path on the host
+	Dst string // absolute path in the guest; empty: the absolute path of Src
+}
+
+// Accel says how QEMU runs the guest's instructions.
+type Accel string
+
+// The accelerators.
+const (
+	// Auto is KVM if a boot under it was seen to work on this machine, otherwise TCG. The zero value means the same.
+	Auto Accel = "auto"
+	KVM  Accel = "kvm" // hardware virtualization
+	TCG  Accel = "tcg" // emulation
+)
+
+// Config says what to run, and in which machine.
+type Config struct {
+	Kernel Kernel
+
+	// Program is an executable of the host: a path, or a name that is looked up in PATH and in the sbin folders. It
+	// has the same absolute path in the guest.
+	Program string
+	Args    []string // arguments after the program's name
+	// Env holds KEY=VALUE entries. The guest's environment consists of these and of PATH, HOME, USER, TERM and
+	// SHELL; the host's is not passed on.
+	Env []string
+	// Dir is the program's working folder in the guest, made if it is missing. Empty: "/".
+	Dir string
+
+	// Binaries are host programs that Program starts, by path or by name, as for Program. Their shared libraries
+	// come with them.
+	Binaries []string
+	Files    []File
+	// Modules are kernel modules that are loaded, after those that they depend on, before the program starts. A name
+	// that the kernel has neither as a module nor built in is an error.
+	Modules []string
+	// OptionalModules are loaded too, but a kernel may lack them.
+	OptionalModules []string
+	// OnDemand are modules that the guest has but loads only when its kernel asks for them, as any machine does:
+	// names of modules, or folders of the kernel's source tree ("net", "drivers/net/vxlan"). What the kernel lacks
+	// is passed over.
+	OnDemand []string
+
+	MemoryMiB int // 0: 2048
+	CPUs      int // 0: those of this machine, at most 2
+	// Timeout is the longest time that the program may run; 0: no limit. When it has passed, the program gets
+	// SIGQUIT, which makes a Go program write its goroutines to standard error, then the machine is ended and Run
+	// returns a [DeadlineError]. The boot before that has a limit of its own, two minutes.
+	Timeout time.Duration
+	Append  string // more parameters for the kernel's command line
+	Accel   Accel
+
+	Stdout, Stderr io.Writer // nil: discarded
+	// Console gets what the kernel writes to its console, which is then told to be verbose. Nil: only the last lines
+	// are kept, for error texts.
+	Console io.Writer
+	// Notice is called with a line about a wait that a user should know of: another VM is running, KVM is being
+	// tried. Nil: not called.
+	Notice func(string)
+
+	// Signals that arrive here are sent to the program. One that arrives before the program runs ends the machine,
+	// and Run returns an [InterruptedError].
+	Signals <-chan os.Signal
+}
+
+// Result is what is known of a program that ran to its end.
+type Result struct {
+	// ExitCode is the program's exit status, or 128 + N if signal N ended it.
+	ExitCode int
+	// Accel is what the machine ran on: KVM or TCG.
+	Accel Accel
+	// Taint is the guest kernel's taint mask when the program ended (Documentation/admin-guide/tainted-kernels.rst).
+	Taint uint64
+	// Boot is the time from the start of QEMU to the start of the program.
+	Boot time.Duration
+}
+
+const (
+	defaultMemoryMiB = 2048
+	defaultCPUs      = 2
+	// bootTimeout bounds the time until the program starts. A healthy guest takes 4 s under emulation on a small
+	// machine; the factor is for a loaded one.
+	bootTimeout = 2 * time.Minute
+	// quitGrace is how long a program may take to write its goroutines after SIGQUIT.
+	quitGrace = 10 * time.Second
+)
+
+// withDefaults fills in what was left empty, and checks what needs no file to be looked at.
+func (c Config) withDefaults() (Config, error) {
+	if c.MemoryMiB == 0 {
+		c.MemoryMiB = defaultMemoryMiB
+	}
+	if c.CPUs == 0 {
+		c.CPUs = min(runtime.NumCPU(), defaultCPUs)
+	}
+	if c.Accel == "" {
+		c.Accel = Auto
+	}
+	if c.Dir == "" {
+		c.Dir = "/"
+	}
+	for _, w := range []*io.Writer{&c.Stdout, &c.Stderr} {
+		if *w == nil {
+			*w = io.Discard
+		}
+	}
+	if c.Notice == nil {
+		c.Notice = func(string) {}
+	}
+	switch {
+	case c.MemoryMiB < 128:
+		return c, fmt.Errorf("%d MiB of memory are too few for a guest: give it 128 or more", c.MemoryMiB)
+	case c.CPUs < 1:
+		return c, fmt.Errorf("a guest with %d CPUs cannot run: give it 1 or more", c.CPUs)
+	case c.Program == "":
+		return c, errors.New("no program to run was named")
+	}
+	switch c.Accel {
+	case Auto, KVM, TCG:
+	default:
+		return c, fmt.Errorf("unknown accelerator %q: use %s, %s or %s", c.Accel, Auto, KVM, TCG)
+	}
+	if err := c.Kernel.check(); err != nil {
+		return c, err
+	}
+	return c, nil
+}
+
+// check sees whether the kernel's files are there.
+func (k Kernel) check() error {
+	if k.Image == "" {
+		return errors.New("no kernel was named: give the path of a kernel image (vmlinuz)")
+	}
+	st, err := os.Stat(k.Image)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("kernel image %s does not exist", k.Image)
+	case err != nil:
+		return fmt.Errorf("look at kernel image: %w", err)
+	case !st.Mode().IsRegular():
+		return fmt.Errorf("kernel image %s is not a file: name the vmlinuz itself", k.Image)
+	}
+	return nil
+}

@@ -1,0 +1,312 @@
+package vm
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// GuestMain must be the first call in the main function of an executable that calls [Run]. In the first process of a
+// guest it does the guest's work and does not return; anywhere else it returns at once.
+func GuestMain() {
+	if os.Getpid() != 1 || os.Getenv(guestMarker) == "" {
+		maybeModprobe()
+		return
+	}
+	if err := guest(); err != nil {
+		// The console is all there is; the host shows its last lines.
+		fmt.Fprintln(os.Stderr, "waybill: "+err.Error())
+	}
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	// Only a kernel without power management comes here. The end of process 1 is a panic, which ends QEMU as well.
+	os.Exit(1)
+}
+
+// maybeModprobe acts as the guest's modprobe if this process was started as such, and does not return then.
+func maybeModprobe() {
+	if filepath.Base(os.Args[0]) != filepath.Base(modprobePath) {
+		return
+	}
+	if _, err := os.Stat(specPath); err != nil {
+		return // no guest
+	}
+	if err := modprobe(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "modprobe: "+err.Error())
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// guest is the life of the first process. An error it returns could not be told to the host by other means.
+func guest() error {
+	var s spec
+	text, err := os.ReadFile(specPath)
+	if err != nil {
+		return fmt.Errorf("read spec: %w", err)
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		return fmt.Errorf("read spec: %w", err)
+	}
+	if err := mountAll(); err != nil {
+		return err
+	}
+	tree, err := readModules(guestModules)
+	if err != nil {
+		return err
+	}
+	if err := tree.load(s.Transport); err != nil {
+		return err
+	}
+	control, err := openPort(portControl)
+	if err != nil {
+		return err
+	}
+	link := &guestLink{enc: json.NewEncoder(control)}
+	// The first write waits until the host is connected; a read before that would look like the end of the channel.
+	if err := link.send(message{Kind: msgHello}); err != nil {
+		return err
+	}
+	if s.Probe {
+		return link.waitForBye(control)
+	}
+	return link.run(s, tree, control)
+}
+
+// guestLink is the guest's end of the control channel.
+type guestLink struct {
+	mu  sync.Mutex
+	enc *json.Encoder
+}
+
+func (l *guestLink) send(m message) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.enc.Encode(m); err != nil {
+		return fmt.Errorf("write to host: %w", err)
+	}
+	return nil
+}
+
+// fail tells the host why the program was not started, and waits until it has heard.
+func (l *guestLink) fail(control io.Reader, err error) error {
+	if err := l.send(message{Kind: msgFailed, Error: err.Error()}); err != nil {
+		return err
+	}
+	return l.waitForBye(control)
+}
+
+func (l *guestLink) waitForBye(control io.Reader) error {
+	for m := range messages(control) {
+		if m.Kind == msgBye {
+			return nil
+		}
+	}
+	return nil // the host is gone, which is as good
+}
+
+// messages yields what arrives on the control channel until it closes.
+func messages(r io.Reader) func(yield func(message) bool) {
+	return func(yield func(message) bool) {
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			var m message
+			if json.Unmarshal(lines.Bytes(), &m) != nil {
+				return
+			}
+			if !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// run loads the modules, runs the program, and reports its end.
+func (l *guestLink) run(s spec, tree *moduleTree, control *os.File) error {
+	if err := tree.load(s.Modules); err != nil {
+		return l.fail(control, err)
+	}
+	if err := loopbackUp(); err != nil {
+		return l.fail(control, err)
+	}
+	p, err := startProgram(s)
+	if err != nil {
+		return l.fail(control, err)
+	}
+	if err := l.send(message{Kind: msgStarted}); err != nil {
+		return err
+	}
+	bye := make(chan struct{})
+	go func() {
+		for m := range messages(control) {
+			switch m.Kind {
+			case msgSignal:
+				_ = unix.Kill(p.pid, syscall.Signal(m.Signal)) // it may have ended just now
+			case msgBye:
+				close(bye)
+				return
+			}
+		}
+		// The host is gone: so must this machine be, even if QEMU survived.
+		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	}()
+	end, err := p.wait()
+	if err != nil {
+		return err
+	}
+	end.Kind = msgExited
+	end.Taint = taint()
+	if err := l.send(end); err != nil {
+		return err
+	}
+	<-bye
+	return nil
+}
+
+// program is the program under way.
+type program struct {
+	pid            int
+	stdout, stderr *forward
+}
+
+// forward copies one output of the program to the host, and counts.
+type forward struct {
+	n    int64
+	err  error
+	done chan struct{}
+}
+
+func startForward(port int) (*os.File, *forward, error) {
+	to, err := openPort(port)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		_ = to.Close()
+		return nil, nil, fmt.Errorf("make pipe: %w", err)
+	}
+	f := &forward{done: make(chan struct{})}
+	go func() {
+		defer close(f.done)
+		f.n, f.err = io.Copy(to, r)
+	}()
+	return w, f, nil
+}
+
+func startProgram(s spec) (*program, error) {
+	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make working folder: %w", err)
+	}
+	stdin, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, fmt.Errorf("open standard input: %w", err)
+	}
+	defer stdin.Close()
+	p := &program{}
+	outW, out, err := startForward(portStdout)
+	if err != nil {
+		return nil, err
+	}
+	defer outW.Close()
+	errW, errs, err := startForward(portStderr)
+	if err != nil {
+		return nil, err
+	}
+	defer errW.Close()
+	p.stdout, p.stderr = out, errs
+	// Not os/exec: a wait for this one child would race with the loop that reaps every orphan.
+	p.pid, err = syscall.ForkExec(s.Path, s.Args, &syscall.ProcAttr{
+		Dir:   s.Dir,
+		Env:   s.Env,
+		Files: []uintptr{stdin.Fd(), outW.Fd(), errW.Fd()},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", s.Path, err)
+	}
+	return p, nil
+}
+
+// wait reaps processes until the program has ended, ends those that it left, and waits until its output has gone to
+// the host.
+func (p *program) wait() (message, error) {
+	m := message{}
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, 0, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return m, fmt.Errorf("wait for program: %w", err)
+		}
+		if pid != p.pid {
+			continue
+		}
+		m.Code = ws.ExitStatus()
+		if ws.Signaled() {
+			m.Code = 128 + int(ws.Signal())
+		}
+		break
+	}
+	// What still holds the other ends of the pipes would keep them open.
+	_ = unix.Kill(-1, unix.SIGKILL)
+	for _, f := range []*forward{p.stdout, p.stderr} {
+		<-f.done
+		if f.err != nil {
+			return m, fmt.Errorf("pass output to host: %w", f.err)
+		}
+	}
+	m.Stdout, m.Stderr = p.stdout.n, p.stderr.n
+	return m, nil
+}
+
+func taint() uint64 {
+	text, err := os.ReadFile("/proc/sys/kernel/tainted")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	return n
+}
+
+// openPort opens a port of the virtio-serial device, once the kernel has made it: its driver learns of the ports from
+// the device after it was probed.
+func openPort(number int) (*os.File, error) {
+	pattern := fmt.Sprintf("/dev/vport*p%d", number)
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("watch /dev: %w", err)
+	}
+	defer unix.Close(watch)
+	if _, err := unix.InotifyAddWatch(watch, "/dev", unix.IN_CREATE); err != nil {
+		return nil, fmt.Errorf("watch /dev: %w", err)
+	}
+	buf := make([]byte, 4096)
+	for {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > 0 {
+			f, err := os.OpenFile(found[0], os.O_RDWR, 0)
+			if err != nil {
+				return nil, fmt.Errorf("open channel to host: %w", err)
+			}
+			return f, nil
+		}
+		if _, err := unix.Read(watch, buf); err != nil && !errors.Is(err, unix.EINTR) {
+			return nil, fmt.Errorf("watch /dev: %w", err)
+		}
+	}
+}

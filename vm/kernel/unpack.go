@@ -1,0 +1,117 @@
+package kernel
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// unpack takes out of a package what a VM needs: the image, its configuration and the modules.
+func unpack(ctx context.Context, deb, to string) error {
+	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
+	}
+	err = extract(tar.NewReader(out), to)
+	_, _ = io.Copy(io.Discard, out) // dpkg-deb must not end by a broken pipe
+	if waitErr := cmd.Wait(); waitErr != nil {
+		if said := complaint(stderr.String()); said != "" {
+			return fmt.Errorf("unpack %s: %s", filepath.Base(deb), said)
+		}
+		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), waitErr)
+	}
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
+	}
+	return nil
+}
+
+// place tells where a file of a package goes in the cache; "" for one that is not needed.
+func place(name string) string {
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	name = strings.TrimPrefix(name, "usr/")
+	base := path.Base(name)
+	switch {
+	case strings.HasPrefix(base, "vmlinuz"):
+		return "vmlinuz"
+	case strings.HasPrefix(name, "boot/config-"), strings.HasPrefix(name, "lib/modules/") && base == "config":
+		return "config"
+	case !strings.HasPrefix(name, "lib/modules/"):
+		return ""
+	}
+	for _, dir := range unneeded {
+		if strings.Contains(name, "/kernel/"+dir+"/") {
+			return ""
+		}
+	}
+	return name
+}
+
+// unneeded are modules for hardware that the VM does not have, half of some packages.
+var unneeded = []string{"sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/scsi"}
+
+func extract(r *tar.Reader, to string) error {
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := place(h.Name)
+		if name == "" || h.Typeflag != tar.TypeReg {
+			continue
+		}
+		if err := writeFile(filepath.Join(to, name), r); err != nil {
+			return err
+		}
+	}
+}
+
+func writeFile(name string, r io.Reader) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Close())
+}
+
+// finish checks that a kernel is complete, has its modules' dependencies computed, and returns its version.
+func finish(ctx context.Context, dir string) (version string, err error) {
+	if _, err := os.Stat(filepath.Join(dir, "vmlinuz")); err != nil {
+		return "", errors.New("the packages hold no kernel image")
+	}
+	versions, err := filepath.Glob(filepath.Join(dir, "lib/modules/*"))
+	if err != nil {
+		return "", err
+	}
+	if len(versions) != 1 {
+		return "", fmt.Errorf("the packages hold modules of %d kernels where one was expected", len(versions))
+	}
+	version = filepath.Base(versions[0])
+	if _, err := command(ctx, "", "depmod", "-b", dir, version); err != nil {
+		return "", fmt.Errorf("compute the dependencies of modules: %w", err)
+	}
+	return version, nil
+}

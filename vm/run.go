@@ -1,0 +1,135 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Run runs a program under another kernel and returns when it has ended. Ending ctx ends the machine.
+//
+// The error is nil if the program ran to its end, whatever its exit status. Else it is a [BootError], [PanicError],
+// [DeadlineError] or [InterruptedError], wraps [ErrNoQEMU] or ctx's error, or says in one sentence what is wrong with
+// the configuration. One machine runs at a time for each user: Run waits for its turn.
+func Run(ctx context.Context, c Config) (Result, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return Result{}, err
+	}
+	qemu, err := findQEMU()
+	if err != nil {
+		return Result{}, err
+	}
+	root, err := pack(c)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := root.uncompressModules(c); err != nil {
+		return Result{}, err
+	}
+	unlock, err := lockMachine(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer unlock()
+	accel := c.Accel
+	if accel == Auto {
+		if accel, err = chooseAccel(ctx, qemu, c); err != nil {
+			return Result{}, err
+		}
+	}
+	return boot(ctx, qemu, accel, c, root)
+}
+
+// pack lists what the guest gets. All that can be wrong with the program, its libraries and the modules is found here.
+func pack(c Config) (*initramfs, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this executable: %w", err)
+	}
+	root := newInitramfs()
+	libs := newLibraries()
+	program, err := findProgram(c.Program)
+	if err != nil {
+		return nil, err
+	}
+	if err := root.addSelf(self, libs); err != nil {
+		return nil, err
+	}
+	programs := []string{program}
+	for _, b := range c.Binaries {
+		p, err := findProgram(b)
+		if err != nil {
+			return nil, err
+		}
+		programs = append(programs, p)
+	}
+	for _, p := range programs {
+		if err := root.addProgram(p, libs); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range c.Files {
+		if err := root.addFile(f); err != nil {
+			return nil, err
+		}
+	}
+	root.spec = spec{
+		Path: program,
+		Args: append([]string{program}, c.Args...),
+		Env: append([]string{
+			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root",
+			"TERM=dumb", "SHELL=/bin/sh",
+		}, c.Env...),
+		Dir: c.Dir,
+	}
+	return root, root.addKernelModules(c)
+}
+
+// addSelf adds this executable as the guest's first process.
+func (i *initramfs) addSelf(self string, libs *libraries) error {
+	needs, err := libs.closure(self)
+	if err != nil {
+		return err
+	}
+	i.addLibraries(needs)
+	i.addHost("/init", self, 0o755)
+	return nil
+}
+
+func (i *initramfs) addFile(f File) error {
+	st, err := os.Stat(f.Src)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("file %s does not exist", f.Src)
+	case err != nil:
+		return fmt.Errorf("pack file: %w", err)
+	case !st.Mode().IsRegular():
+		return fmt.Errorf("%s is not a file: name each file that the guest needs", f.Src)
+	}
+	dst := f.Dst
+	if dst == "" {
+		if dst, err = filepath.Abs(f.Src); err != nil {
+			return fmt.Errorf("pack file %s: %w", f.Src, err)
+		}
+	}
+	i.addHost(dst, f.Src, uint64(st.Mode().Perm()))
+	return nil
+}
+
+// packProbe lists what a guest gets that has nothing to do but to come up.
+func packProbe(c Config) (*initramfs, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this executable: %w", err)
+	}
+	root := newInitramfs()
+	if err := root.addSelf(self, newLibraries()); err != nil {
+		return nil, err
+	}
+	root.spec.Probe = true
+	c.Modules, c.OptionalModules, c.OnDemand = nil, nil, nil
+	return root, root.addKernelModules(c)
+}
