@@ -1,0 +1,16 @@
+// Package assert holds gomega matchers over journeys. Dot-import it into tests, next to gomega:
+//
+//	Expect(record.Of(ssh)).To(Reach("ip_forward", At(fw)))
+//	Expect(record.Of(ssh)).To(BeDropped(Reason("NETFILTER_DROP"), At(fw), ByPolicy("forward")))
+//	Expect(record.Of(ssh)).NotTo(Reach("tcp_v4_rcv", At(server)))
+//
+// What was seen was seen, so a matcher that finds what it looks for succeeds on any record. One that does not find it
+// answers with an error that wraps [journey.ErrInconclusive] unless the record's evidence is complete, and such an
+// error fails the assertion whichever way it was asked, with To and with NotTo.
+//
+// Outcomes (BeDropped, BeDelivered) are asked of every branch of the journey that is not auxiliary, unless On selects
+// branches or AnyBranch asks for one of them.
+//
+// Misuse is an error that says what would be right: a function that was not armed, a node of another network, a drop
+// reason that the kernel does not have, an option that says nothing to the matcher.
+package assert

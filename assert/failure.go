@@ -1,0 +1,185 @@
+package assert
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/waybill-dev/waybill/journey"
+)
+
+// columns is the width that texts keep to where they can.
+const columns = 100
+
+// finding is what a matcher found out about a journey.
+type finding struct {
+	journey *journey.Journey
+	asked   string // "to be dropped in namespace fw"
+	but     string // "it was delivered"
+	hops    []int  // events that show it
+}
+
+func (f *finding) found() *finding { return f }
+
+// failure is the text of a failed assertion: what was expected, the journey with the hop where it departed, the
+// outcome.
+func (f *finding) failure() string {
+	return f.text("Expected the packet", f.asked+",\nbut "+f.but+".", "→ marks where it departed")
+}
+
+// negated is the text of a failed NotTo.
+func (f *finding) negated() string {
+	return f.text("Expected the packet", "not "+f.asked+",\nbut that is what happened.", "→ marks it")
+}
+
+// inconclusive wraps a doubt, and adds what was asked and what was seen all the same.
+func (f *finding) inconclusive(doubt error) error {
+	return fmt.Errorf("%w.\n\n%s", wrapped{doubt}, f.text("So the record cannot tell whether the packet",
+		"came "+f.asked+".", "→ marks where it was last seen"))
+}
+
+// wrapped breaks the lines of an error's text.
+type wrapped struct{ error }
+
+func (w wrapped) Error() string { return wrap(w.error.Error(), "") }
+func (w wrapped) Unwrap() error { return w.error }
+
+func (f *finding) text(subject, predicate, legend string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n    %s\n", subject, f.journey.Flow())
+	for line := range strings.SplitSeq(predicate, "\n") {
+		b.WriteString(wrap(line, "") + "\n")
+	}
+	if len(f.journey.Events) == 0 {
+		b.WriteString("\nOf its journey no event was seen.\n")
+	} else {
+		if len(f.hops) > 0 {
+			fmt.Fprintf(&b, "\nIts journey (%s):\n", legend)
+		} else {
+			b.WriteString("\nIts journey:\n")
+		}
+		b.WriteString(hopLines(f.journey, f.hops))
+	}
+	b.WriteString("\n" + outcomes(f.journey))
+	return b.String()
+}
+
+// outcomes is the outcome of a journey, on a line a branch if several decide.
+func outcomes(j *journey.Journey) string {
+	deciding := j.Deciding()
+	if len(deciding) < 2 {
+		return wrap("Outcome: "+j.Sentence()+".", "  ")
+	}
+	lines := []string{"Outcome:"}
+	for _, i := range deciding {
+		lines = append(lines, wrap(fmt.Sprintf("  branch %d: %s.", i, j.Branches[i].Outcome), "    "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// hopLines is the journey, one line an event, with some events marked.
+func hopLines(j *journey.Journey, marked []int) string {
+	rows := make([][4]string, len(j.Events))
+	var widths [3]int
+	flow := ""
+	for i := range j.Events {
+		e := &j.Events[i]
+		rows[i] = [4]string{"-", "-", e.Probe.Name, hopNote(j, i, &flow)}
+		if e.NetNS != nil {
+			rows[i][0] = e.NetNS.String()
+		}
+		if e.Device != nil {
+			rows[i][1] = e.Device.String()
+		}
+		for c := range widths {
+			widths[c] = max(widths[c], utf8.RuneCountInString(rows[i][c]))
+		}
+	}
+	var b strings.Builder
+	skipped := 0
+	for i, row := range rows {
+		if !shown(i, len(rows), marked) {
+			skipped++
+			continue
+		}
+		if skipped > 0 {
+			fmt.Fprintf(&b, "          … %d more\n", skipped)
+			skipped = 0
+		}
+		mark := " "
+		if slices.Contains(marked, i) {
+			mark = "→"
+		}
+		line := fmt.Sprintf("  %s %3d  %-*s  %-*s  %-*s  %s", mark, i, widths[0], row[0], widths[1], row[1], widths[2],
+			row[2], row[3])
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	return b.String()
+}
+
+// shown keeps long journeys to what matters: how they began, how they ended, and what is around the marked hops.
+func shown(i, length int, marked []int) bool {
+	if length <= 40 || i < 5 || i >= length-10 {
+		return true
+	}
+	return slices.ContainsFunc(marked, func(m int) bool { return i >= m-5 && i <= m+5 })
+}
+
+// hopNote says what is special about an event: its verdict, the drop, a rewritten packet, a copy.
+func hopNote(j *journey.Journey, event int, flow *string) string {
+	e := &j.Events[event]
+	var notes []string
+	if d := e.Drop; d != nil {
+		notes = append(notes, "reason "+d.Reason)
+	}
+	if n := e.NFT; n != nil {
+		by := fmt.Sprintf("handle %d", n.Rule)
+		if n.Policy {
+			by = "policy"
+		} else if n.Rule == 0 {
+			by = "end"
+		}
+		notes = append(notes, fmt.Sprintf("%s %s %s: %s", n.Table, n.Chain, by, n.Verdict))
+	}
+	if p := e.Packet; p != nil {
+		if now := p.Flow(); now != *flow {
+			if *flow != "" {
+				notes = append(notes, "now "+now)
+			}
+			*flow = now
+		}
+	}
+	if i := j.BranchOf(event); i >= 0 && j.Branches[i].Role != journey.Clone {
+		if note := j.CopyNote(event); note != "" {
+			notes = append(notes, note)
+		} else if len(j.Deciding()) > 1 {
+			notes = append(notes, fmt.Sprintf("branch %d", i))
+		}
+	} else if i >= 0 {
+		notes = append(notes, fmt.Sprintf("branch %d, a clone of branch %d", i, j.Branches[i].Parent))
+	}
+	return strings.Join(notes, ", ")
+}
+
+// wrap breaks a line at spaces, where it would be wider than a terminal, and indents what follows. Spaces that the
+// line begins with stay.
+func wrap(line, indent string) string {
+	var b strings.Builder
+	width := 0
+	for i, word := range strings.Split(line, " ") {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case width+1+n > columns:
+			b.WriteString("\n" + indent)
+			width = utf8.RuneCountInString(indent)
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+		b.WriteString(word)
+		width += n
+	}
+	return b.String()
+}

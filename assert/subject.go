@@ -1,0 +1,65 @@
+package assert
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/waybill-dev/waybill/journey"
+)
+
+// subject is the journey that a matcher was given.
+func subject(matcher string, actual any) (*journey.Journey, error) {
+	j, ok := actual.(*journey.Journey)
+	if !ok {
+		return nil, fmt.Errorf("%s: it looks at a *journey.Journey, as a record's Of returns it, not at a %T",
+			matcher, actual)
+	}
+	if j == nil {
+		return nil, fmt.Errorf("%s: the journey is nil", matcher)
+	}
+	return j, nil
+}
+
+// armed returns an error if a probe of that name was not armed, so that the record can say nothing about it.
+func armed(matcher, name string, evidence *journey.Evidence) error {
+	if evidence == nil || evidence.Armed(name) {
+		return nil
+	}
+	var probes []string
+	for _, p := range evidence.Probes {
+		probes = append(probes, p.Name)
+	}
+	slices.Sort(probes)
+	what := "function"
+	if strings.Contains(name, ":") {
+		what = "tracepoint"
+	}
+	lines := []string{
+		wrap(fmt.Sprintf("%s: the %s %s was not armed, so the record cannot tell%s.",
+			matcher, what, name, suggest(name, probes)), ""),
+	}
+	if what == "function" {
+		lines = append(lines, "Arm it before the traffic:",
+			fmt.Sprintf("    lab.Trace(ctx, harness.TraceOptions{Functions: []string{%q}})", name))
+	}
+	if len(probes) > 0 {
+		lines = append(lines, wrap("Armed were: "+strings.Join(probes, ", "), "  "))
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+// doubt returns an error if the record cannot vouch for absence.
+func doubt(j *journey.Journey) error {
+	if err := j.Evidence.Incomplete(); err != nil {
+		return err
+	}
+	for i := range j.Branches {
+		if b := &j.Branches[i]; b.Outcome.Kind == journey.Undetermined {
+			return fmt.Errorf("%w: the packet was still on its way when the record was sealed (skb %x)",
+				journey.ErrInconclusive, b.SKB)
+		}
+	}
+	return nil
+}
