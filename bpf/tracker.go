@@ -154,7 +154,7 @@ func loadError(err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
-		return fmt.Errorf("load the tracker: %+v", verifier)
+		return fmt.Errorf("load the tracker: %w\n%+v", err, verifier) // %+v prints the verifier's log
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: loading was refused (run as root, on a kernel that is not locked down): %w",
 			ErrNoFunctionProbes, err)

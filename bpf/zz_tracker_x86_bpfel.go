@@ -73,11 +73,11 @@ type trackerHeader struct {
 }
 
 type trackerIdentity struct {
-	_         structs.HostLayout
-	FirstSeen uint64
-	FirstHead uint64
-	Scope     uint32
-	Pad       uint32
+	_          structs.HostLayout
+	FirstSeen  uint64
+	FirstHead  uint64
+	Scope      uint32
+	Originated uint32
 }
 
 type trackerLimit uint32

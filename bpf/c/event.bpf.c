@@ -9,7 +9,7 @@ static __always_inline int observe(void *ctx, unsigned long argument)
 	struct subject s;
 	struct event *e;
 
-	if (!argument || !identify(&s, typed(struct sk_buff, argument), 0))
+	if (!argument || !identify(&s, typed(struct sk_buff, argument)))
 		return 0;
 	e = reserve(&s, sizeof(*e));
 	if (!e)

@@ -185,14 +185,25 @@ int BPF_PROG(pskb_carve_inside_nonlinear_exit, struct sk_buff *skb, __u32 off, i
 	return 0;
 }
 
-// --- Origins: first sight on the way out, where skb->sk is the sending socket -------------------------------------------
+// --- Origins: on the way out, skb->sk is the sending socket ---------------------------------------------------------------
+// A probe at the same function may have run before and given the identity; it does not matter which is first.
 
 static __always_inline int sending(struct sk_buff *skb)
 {
 	struct sock *sk = skb->sk;
+	struct identity *id;
 	struct subject s;
+	__u64 head;
 
-	identify(&s, skb, sk ? sk->__sk_common.skc_cookie.counter : 0);
+	if (!identify(&s, skb) || s.id.originated)
+		return 0;
+	head = (__u64)skb->head;
+	id = bpf_map_lookup_elem(&identities, &head);
+	if (!id)
+		return 0;
+	id->originated = 1;
+	report(KIND_ORIGIN, &s.id, (__u64)skb, sk ? sk->__sk_common.skc_cookie.counter : 0,
+	       s.net ? s.net->net_cookie : 0);
 	return 0;
 }
 

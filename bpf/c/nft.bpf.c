@@ -62,7 +62,7 @@ int nft_trace_packet(struct pt_regs *ctx)
 	struct nft_event *n;
 	struct subject s;
 
-	if (!identify(&s, typed(struct sk_buff, BPF_CORE_READ(pkt, skb)), 0))
+	if (!identify(&s, typed(struct sk_buff, BPF_CORE_READ(pkt, skb))))
 		return 0;
 	n = reserve(&s, sizeof(*n));
 	if (!n)

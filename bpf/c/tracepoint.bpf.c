@@ -11,7 +11,7 @@ int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
 	struct drop_event *d;
 	struct subject s;
 
-	if (!identify(&s, skb, 0))
+	if (!identify(&s, skb))
 		return 0;
 	d = reserve(&s, sizeof(*d));
 	if (!d)

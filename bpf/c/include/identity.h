@@ -94,8 +94,8 @@ static __always_inline int known(struct sk_buff *skb, struct identity *id)
 }
 
 // Finds the packet's identity, or gives it one if its namespace is in scope. A known packet is followed wherever it is.
-// cookie is that of the sending socket, where the caller can know it. Returns 0 if the packet is nobody's.
-static __always_inline int identify(struct subject *s, struct sk_buff *skb, __u64 cookie)
+// Returns 0 if the packet is nobody's.
+static __always_inline int identify(struct subject *s, struct sk_buff *skb)
 {
 	__u64 head, netns;
 	__u32 *scope;
@@ -115,12 +115,11 @@ static __always_inline int identify(struct subject *s, struct sk_buff *skb, __u6
 	s->id.first_seen = bpf_ktime_get_ns();
 	s->id.first_head = head;
 	s->id.scope = *scope;
-	s->id.pad = 0;
+	s->id.originated = 0;
 	if (bpf_map_update_elem(&identities, &head, &s->id, BPF_ANY)) {
 		lost(s->id.scope, LOSS_IDENTITIES_FULL);
 		return 0;
 	}
-	report(KIND_ORIGIN, &s->id, (__u64)skb, cookie, netns);
 	return 1;
 }
 

@@ -11,7 +11,7 @@ struct identity {
 	__u64 first_seen;
 	__u64 first_head;
 	__u32 scope;
-	__u32 pad;
+	__u32 originated; // 1 once KIND_ORIGIN was reported
 };
 
 // Losses are counted for the scope whose packet suffered them.

@@ -28,10 +28,8 @@ static __always_inline void fill_packet(struct event *e, struct sk_buff *skb)
 	e->h.has |= HAS_PACKET;
 }
 
-static __always_inline void fill_tuple(struct tuple *t, const struct nf_conn *ct, int direction)
+static __always_inline void fill_tuple(struct tuple *t, const struct nf_conntrack_tuple *from)
 {
-	const struct nf_conntrack_tuple *from = &ct->tuplehash[direction].tuple;
-
 	bpf_core_read(t->src, sizeof(t->src), &from->src.u3.all);
 	bpf_core_read(t->dst, sizeof(t->dst), &from->dst.u3.all);
 	bpf_core_read(&t->src_port, sizeof(t->src_port), &from->src.u.all);
@@ -55,8 +53,9 @@ static __always_inline void fill_conntrack(struct event *e, struct sk_buff *skb)
 		e->ct_status = e->ct_mark = e->ct_zone = 0;
 		return;
 	}
-	fill_tuple(&e->ct[0], ct, 0);
-	fill_tuple(&e->ct[1], ct, 1);
+	// An index must be a constant where it stands, or clang does not relocate it.
+	fill_tuple(&e->ct[0], &ct->tuplehash[0].tuple);
+	fill_tuple(&e->ct[1], &ct->tuplehash[1].tuple);
 	bpf_core_read(&status, sizeof(status), &ct->status);
 	e->ct_status = status;
 	e->ct_mark = 0;

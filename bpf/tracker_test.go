@@ -1,0 +1,224 @@
+package bpf
+
+import (
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+	"golang.org/x/sys/unix"
+
+	"github.com/waybill-dev/waybill/internal/netns"
+	"github.com/waybill-dev/waybill/journey"
+)
+
+// openTracker opens a tracker on the running kernel, or skips the test where that kernel does not allow it.
+func openTracker(t *testing.T, opts Options) *Tracker {
+	t.Helper()
+	tracker, err := Open(opts)
+	if errors.Is(err, ErrNoFunctionProbes) {
+		t.Skipf("needs function probes, which this kernel or user may not use (make test-suites runs it in a VM): %v", err)
+	}
+	qt.Assert(t, qt.IsNil(err))
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(tracker.Close())) })
+	return tracker
+}
+
+// host is a namespace with only a loopback device.
+type host struct {
+	*netns.NS
+	mu   sync.Mutex
+	seen []journey.Observation
+	hold sync.Mutex // locked: the sink does not return
+}
+
+func newHost(t *testing.T) *host {
+	t.Helper()
+	ns, err := netns.New()
+	qt.Assert(t, qt.IsNil(err))
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(ns.Close())) })
+	qt.Assert(t, qt.IsNil(ns.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		lo, err := unix.NewIfreq("lo")
+		if err != nil {
+			return err
+		}
+		lo.SetUint16(unix.IFF_UP)
+		return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+	})))
+	return &host{NS: ns}
+}
+
+func (h *host) sink(o journey.Observation) {
+	h.hold.Lock()
+	defer h.hold.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen = append(h.seen, o)
+}
+
+func (h *host) observations() []journey.Observation {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seen
+}
+
+func (h *host) watch(t *testing.T, tracker *Tracker) *Scope {
+	t.Helper()
+	scope, err := tracker.Watch([]uint64{h.Cookie()}, h.sink)
+	qt.Assert(t, qt.IsNil(err))
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(scope.Close())) })
+	return scope
+}
+
+// send sends n datagrams to a port where nobody listens; each is dropped before the call returns.
+func (h *host) send(t *testing.T, n int) {
+	t.Helper()
+	qt.Assert(t, qt.IsNil(h.Do(func() error {
+		socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer socket.Close()
+		for range n {
+			if _, err := socket.WriteTo([]byte("abc"), &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})))
+}
+
+func TestScopesAreApart(t *testing.T) {
+	tracker := openTracker(t, Options{})
+	a, b := newHost(t), newHost(t)
+	scopeA := a.watch(t, tracker)
+	b.watch(t, tracker)
+	qt.Assert(t, qt.IsNil(scopeA.Arm([]string{"ip_rcv"})))
+
+	newHost(t).send(t, 1) // nobody's
+	b.send(t, 1)
+	_, err := tracker.Barrier(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(a.observations(), 0))
+	for _, o := range b.observations() {
+		qt.Check(t, qt.Not(qt.Equals(o.Probe.Name, "ip_rcv")), qt.Commentf("a probe that the other scope armed"))
+	}
+
+	a.send(t, 1)
+	_, err = tracker.Barrier(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	var probes []string
+	for _, o := range a.observations() {
+		qt.Check(t, qt.IsTrue(o.NetNS == nil || o.NetNS.Cookie == a.Cookie()))
+		if o.Kind == journey.Seen {
+			probes = append(probes, o.Probe.Name)
+		}
+	}
+	// The datagram, and the ICMP error that answers it.
+	qt.Assert(t, qt.DeepEquals(probes, []string{"ip_rcv", "skb:kfree_skb", "ip_rcv"}))
+}
+
+func TestNamespaceInTwoScopes(t *testing.T) {
+	tracker := openTracker(t, Options{})
+	h := newHost(t)
+	h.watch(t, tracker)
+	_, err := tracker.Watch([]uint64{h.Cookie()}, h.sink)
+	qt.Assert(t, qt.ErrorMatches(err, `watch the namespace with cookie \d+: it is in another scope already`))
+}
+
+func TestLossIsCounted(t *testing.T) {
+	tracker := openTracker(t, Options{RingBytes: os.Getpagesize()})
+	h, other := newHost(t), newHost(t)
+	scope, otherScope := h.watch(t, tracker), other.watch(t, tracker)
+	qt.Assert(t, qt.IsNil(scope.Arm([]string{"ip_rcv"})))
+	before, err := scope.Account()
+	qt.Assert(t, qt.IsNil(err))
+	otherBefore, err := otherScope.Account()
+	qt.Assert(t, qt.IsNil(err))
+
+	h.send(t, 1)
+	_, err = tracker.Barrier(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	after, err := scope.Account()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(after.Since(before), 0))
+
+	h.hold.Lock() // the reader stands still
+	h.send(t, 100)
+	h.hold.Unlock()
+	after, err = scope.Account()
+	qt.Assert(t, qt.IsNil(err))
+	losses := after.Since(before)
+	qt.Assert(t, qt.HasLen(losses, 1))
+	qt.Check(t, qt.Equals(losses[0].Cause, lossCauses[trackerLossCauseLOSS_RING_FULL]))
+
+	// Received and lost make up what there was: two packets a datagram, each with an origin, an ip_rcv and a release, and
+	// one drop.
+	_, err = tracker.Barrier(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(uint64(len(h.observations()))+losses[0].Count, uint64(101*7)))
+
+	// The other one lost nothing.
+	otherAfter, err := otherScope.Account()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(otherAfter.Since(otherBefore), 0))
+}
+
+func TestArmRefuses(t *testing.T) {
+	tracker := openTracker(t, Options{})
+	scope := newHost(t).watch(t, tracker)
+	for _, tc := range []struct{ function, want string }{
+		{"ip_local_delivr", `observe ip_local_delivr: this kernel has no such function, or the compiler made it part of its ` +
+			`callers; there is ip_local_deliver.*`},
+		{"nothing_like_it_anywhere", `observe nothing_like_it_anywhere: this kernel has no such function, or the compiler ` +
+			`made it part of its callers`},
+		{"vfs_read", `observe vfs_read: none of its arguments is a struct sk_buff \*`},
+	} {
+		t.Run(tc.function, func(t *testing.T) {
+			qt.Check(t, qt.ErrorMatches(scope.Arm([]string{"ip_rcv", tc.function}), tc.want))
+			qt.Check(t, qt.DeepEquals(scope.Probes(), []journey.Probe{dropProbe}), qt.Commentf("all or none"))
+		})
+	}
+}
+
+func TestReasons(t *testing.T) {
+	tracker := openTracker(t, Options{})
+	qt.Assert(t, qt.SliceContains(tracker.Reasons(), "NETFILTER_DROP"))
+	for _, name := range tracker.Reasons() {
+		qt.Check(t, qt.IsFalse(strings.HasPrefix(name, reasonPrefix)), qt.Commentf(name))
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	openFiles := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		qt.Assert(t, qt.IsNil(err))
+		return len(entries)
+	}
+	warm := openTracker(t, Options{}) // what libraries keep for themselves is open after this
+	qt.Assert(t, qt.IsNil(warm.Close()))
+
+	before := openFiles()
+	tracker, err := Open(Options{})
+	qt.Assert(t, qt.IsNil(err))
+	scope, err := tracker.Watch(nil, func(journey.Observation) {})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(scope.Arm([]string{"ip_rcv"})))
+	qt.Assert(t, qt.IsNil(tracker.Close()))
+	qt.Assert(t, qt.IsNil(tracker.Close()))
+	qt.Assert(t, qt.IsNil(scope.Close()))
+	qt.Check(t, qt.Equals(openFiles(), before))
+
+	_, err = tracker.Barrier(t.Context())
+	qt.Check(t, qt.ErrorMatches(err, "wait for the tracker's records: the tracker is closed"))
+	_, err = tracker.Watch(nil, func(journey.Observation) {})
+	qt.Check(t, qt.ErrorMatches(err, "watch namespaces: the tracker is closed"))
+}

@@ -1,0 +1,163 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/waybill-dev/waybill/bpf"
+	"github.com/waybill-dev/waybill/journey"
+	"github.com/waybill-dev/waybill/packet"
+	"github.com/waybill-dev/waybill/topology"
+)
+
+// Lab is a running topology under observation. Its methods end the test if they cannot do what they are asked to. It is
+// closed when the test ends.
+type Lab struct {
+	t           T
+	network     *topology.Network
+	running     *topology.Running
+	observatory *observatory
+	scope       *bpf.Scope
+
+	mu      sync.Mutex
+	current *collector // of the trace under way
+	sent    []interface{ Close() error }
+}
+
+// New brings a network up and puts it under observation. The lab lives until the test, or the Ginkgo node's spec, ends.
+//
+// Where the kernel or the user's rights do not allow observation, the test is skipped with the reason, or fails with it
+// if the environment has [StrictEnv]=1.
+func New(t T, network *topology.Network) *Lab {
+	t.Helper()
+	ctx := context.Background() // a SpecContext would end with its node, and the lab must outlive a BeforeEach
+	// The declaration is checked before anything is loaded into the kernel.
+	if err := network.Validate(); err != nil {
+		t.Fatalf("%v", err)
+	}
+	o, err := openShared(ctx)
+	switch {
+	case errors.Is(err, bpf.ErrNoFunctionProbes), errors.Is(err, bpf.ErrNoBTF):
+		skip(t, fmt.Errorf("this test needs to observe kernel functions: %w", err))
+	case err != nil:
+		t.Fatalf("%v", err)
+	}
+	running, err := topology.Up(ctx, network)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	l := &Lab{t: t, network: network, running: running, observatory: o}
+	t.Cleanup(func() {
+		t.Helper()
+		if err := l.close(); err != nil {
+			t.Fatalf("close the lab: %v", err)
+		}
+	})
+	if err := l.watch(); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return l
+}
+
+// watch registers the lab's namespaces with the tracker.
+func (l *Lab) watch() error {
+	var cookies []uint64
+	for _, node := range l.network.Nodes() {
+		cookies = append(cookies, node.NetNSCookie())
+	}
+	scope, err := l.observatory.tracker.Watch(cookies, l.observe)
+	if err != nil {
+		return err
+	}
+	l.scope = scope
+	return nil
+}
+
+// observe is the tracker's sink: it passes on to the trace under way.
+func (l *Lab) observe(o journey.Observation) {
+	l.mu.Lock()
+	c := l.current
+	l.mu.Unlock()
+	if c != nil {
+		c.add(o)
+	}
+}
+
+func (l *Lab) close() error {
+	var errs []error
+	if l.scope != nil {
+		errs = append(errs, l.scope.Close())
+	}
+	l.mu.Lock()
+	sent := l.sent
+	l.sent = nil
+	l.mu.Unlock()
+	for _, s := range sent {
+		errs = append(errs, s.Close())
+	}
+	errs = append(errs, l.running.Close())
+	return errors.Join(errs...)
+}
+
+// Send sends a packet from a node, by a socket of its own, and returns what identifies it. The socket stays open until
+// the lab is closed, so that what the packet causes finds it.
+func (l *Lab) Send(ctx context.Context, from *topology.Node, p packet.Packet) *packet.Sent {
+	l.t.Helper()
+	sent, err := packet.Send(ctx, l.running.In(from), p)
+	if err != nil {
+		l.t.Fatalf("send a packet from %s: %v", from, err)
+	}
+	l.keep(sent)
+	return sent
+}
+
+// Listen opens a UDP socket on a node, so that datagrams to the port are delivered. It is closed with the lab.
+func (l *Lab) Listen(on *topology.Node, port uint16) *packet.Listener {
+	l.t.Helper()
+	listener, err := packet.ListenUDP(l.running.In(on), port)
+	if err != nil {
+		l.t.Fatalf("listen on %s: %v", on, err)
+	}
+	l.keep(listener)
+	return listener
+}
+
+// Tap opens a packet socket on a node's device, as a sniffer does. It is closed with the lab.
+func (l *Lab) Tap(on *topology.Node, device string, options packet.TapOptions) *packet.Tap {
+	l.t.Helper()
+	tap, err := packet.OpenTap(l.running.In(on), device, options)
+	if err != nil {
+		l.t.Fatalf("tap %s of %s: %v", device, on, err)
+	}
+	l.keep(tap)
+	return tap
+}
+
+func (l *Lab) keep(c interface{ Close() error }) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent = append(l.sent, c)
+}
+
+// LoadNFT loads nftables text into a node, with the meaning of nft -f.
+func (l *Lab) LoadNFT(ctx context.Context, node *topology.Node, text string) {
+	l.t.Helper()
+	if err := l.running.LoadNFT(ctx, node, text); err != nil {
+		l.t.Fatalf("%v", err)
+	}
+}
+
+// Do runs f inside a node's network namespace, on a thread of its own: sockets that f opens and processes that it starts
+// belong to the node.
+func (l *Lab) Do(node *topology.Node, f func() error) {
+	l.t.Helper()
+	if err := l.running.Do(node, f); err != nil {
+		l.t.Fatalf("in %s: %v", node, err)
+	}
+}
+
+// Addr returns a node's primary IPv4 address.
+func (l *Lab) Addr(node *topology.Node) netip.Addr { return node.Addr() }

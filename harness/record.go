@@ -1,0 +1,36 @@
+package harness
+
+import (
+	"github.com/waybill-dev/waybill/journey"
+	"github.com/waybill-dev/waybill/packet"
+)
+
+// Record is what sealing a trace yields. It does not change.
+type Record struct {
+	t      T
+	mark   uint64
+	record *journey.Record
+}
+
+// Of returns the journey of a packet that the test sent. It ends the test if there is none, or more than one, and lists
+// the candidates.
+func (r *Record) Of(sent *packet.Sent) *journey.Journey {
+	r.t.Helper()
+	if sent == nil {
+		r.t.Fatalf("find the journey of a packet: nil was given instead of what Send returned")
+	}
+	if sent.Before != 0 && sent.Before < r.mark {
+		r.t.Fatalf("find the journey of %s: it was sent before the trace began; begin the trace first, then send", sent)
+	}
+	j, err := r.record.Of(sent)
+	if err != nil {
+		r.t.Fatalf("%v", err)
+	}
+	return j
+}
+
+// All returns every journey of the record, those of background noise included, in order of first sight.
+func (r *Record) All() []*journey.Journey { return r.record.All() }
+
+// Evidence is the account of how the record came about.
+func (r *Record) Evidence() *journey.Evidence { return r.record.Evidence }

@@ -1,0 +1,82 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+)
+
+// T is what a lab needs of a test: *testing.T, *testing.B and GinkgoTB() have it.
+type T interface {
+	Helper()
+	Cleanup(func())
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+}
+
+// StrictEnv names the environment variable that turns skips into failures if it is 1: for CI, where a kernel that cannot
+// show what a test is about must not count as a pass.
+const StrictEnv = "WAYBILL_STRICT"
+
+// skip ends a test that this machine cannot run.
+func skip(t T, why error) {
+	t.Helper()
+	if os.Getenv(StrictEnv) == "1" {
+		t.Fatalf("%v", why)
+	}
+	t.Skipf("%v", why)
+}
+
+// ErrSkipped wraps the reason of a [Run] that was skipped.
+var ErrSkipped = errors.New("skipped")
+
+// Run calls f with a T outside of a test. What f ends with by Fatalf comes back as an error, and so does a skip, which
+// wraps [ErrSkipped]. Cleanups have run when it returns, the last one first.
+func Run(f func(T)) error {
+	r := &runner{}
+	inGoroutine(func() { f(r) })
+	for len(r.cleanups) > 0 {
+		last := len(r.cleanups) - 1
+		clean := r.cleanups[last]
+		r.cleanups = r.cleanups[:last]
+		inGoroutine(clean)
+	}
+	return errors.Join(r.errs...)
+}
+
+// inGoroutine waits for f, which may end its goroutine. A panic in it is the program's, as it would be in a test.
+func inGoroutine(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
+}
+
+type runner struct {
+	cleanups []func()
+	errs     []error
+}
+
+func (r *runner) Helper()          {}
+func (r *runner) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
+
+func (r *runner) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	// The caller's error, not its text: so that its kind can still be told.
+	if i := slices.IndexFunc(args, isError); i >= 0 && format == "%v" {
+		err = args[i].(error)
+	}
+	r.errs = append(r.errs, err)
+	runtime.Goexit()
+}
+
+func (r *runner) Skipf(format string, args ...any) {
+	r.errs = append(r.errs, fmt.Errorf("%w: %s", ErrSkipped, fmt.Sprintf(format, args...)))
+	runtime.Goexit()
+}
+
+func isError(v any) bool { _, ok := v.(error); return ok }

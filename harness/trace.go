@@ -1,0 +1,276 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/waybill-dev/waybill/bpf"
+	"github.com/waybill-dev/waybill/journey"
+	"github.com/waybill-dev/waybill/packet"
+	"github.com/waybill-dev/waybill/topology"
+)
+
+// TraceOptions say what a trace observes. The zero value observes the milestones.
+type TraceOptions struct {
+	// Functions are kernel functions to observe in addition: any that takes a struct sk_buff * among its first five
+	// arguments, those of modules included.
+	Functions []string
+	// WithoutMilestones leaves out the functions that are observed by default. What remains are Functions, nftables
+	// verdicts, and drops.
+	WithoutMilestones bool
+}
+
+// Trace is an observation under way.
+type Trace struct {
+	lab       *Lab
+	collector *collector
+	mark      uint64
+	before    bpf.Account
+	ended     bool
+}
+
+// Trace begins an observation. When it returns, the probes are attached and have been seen to work, by a packet in a
+// namespace of the harness's own; and the mark is set: packets first seen earlier are left out of the record, even if
+// they are still on their way.
+//
+// A lab has one trace at a time.
+func (l *Lab) Trace(ctx context.Context, options ...TraceOptions) *Trace {
+	l.t.Helper()
+	if len(options) > 1 {
+		l.t.Fatalf("begin a trace: give one TraceOptions, not %d", len(options))
+	}
+	functions, err := l.functions(append(options, TraceOptions{})[0])
+	if err != nil {
+		l.t.Fatalf("begin a trace: %v", err)
+	}
+	l.mu.Lock()
+	busy := l.current != nil
+	l.mu.Unlock()
+	if busy {
+		l.t.Fatalf("begin a trace: the lab's last one is still under way: seal it first")
+	}
+	if err := l.scope.Arm(functions); err != nil {
+		if errors.Is(err, bpf.ErrNoFunctionProbes) {
+			skip(l.t, err)
+		}
+		l.t.Fatalf("begin a trace: %v", err)
+	}
+	if err := l.observatory.fly(ctx); err != nil {
+		l.t.Fatalf("begin a trace: %v", errors.Join(err, l.scope.Disarm()))
+	}
+	trace, err := l.begin(ctx)
+	if err != nil {
+		l.t.Fatalf("begin a trace: %v", errors.Join(err, l.scope.Disarm()))
+	}
+	return trace
+}
+
+// functions lists what a trace arms: of the milestones, those that this kernel has.
+func (l *Lab) functions(options TraceOptions) ([]string, error) {
+	defaults := milestones
+	if options.WithoutMilestones {
+		defaults = []string{verdicts}
+	}
+	var functions []string
+	for _, name := range defaults {
+		if name == verdicts && l.observatory.noVerdicts != nil {
+			continue
+		}
+		err := l.observatory.tracker.Observable(name)
+		switch {
+		case errors.Is(err, bpf.ErrNoFunction):
+		case err != nil:
+			return nil, err
+		default:
+			functions = append(functions, name)
+		}
+	}
+	for _, name := range options.Functions {
+		if name == verdicts && l.observatory.noVerdicts != nil {
+			return nil, l.observatory.noVerdicts
+		}
+		if !slices.Contains(functions, name) {
+			functions = append(functions, name)
+		}
+	}
+	return functions, nil
+}
+
+// begin sets the mark. What is observed while it is being set is kept until it is known on which side it falls.
+func (l *Lab) begin(ctx context.Context) (*Trace, error) {
+	t := &Trace{lab: l, collector: &collector{changed: make(chan struct{}, 1)}}
+	l.mu.Lock()
+	l.current = t.collector
+	l.mu.Unlock()
+
+	var err error
+	if t.mark, err = l.observatory.tracker.Barrier(ctx); err == nil {
+		t.before, err = l.scope.Account()
+	}
+	if err != nil {
+		t.end()
+		return nil, err
+	}
+	t.collector.begin(t.mark)
+	return t, nil
+}
+
+// end stops observing.
+func (t *Trace) end() {
+	t.ended = true
+	t.lab.mu.Lock()
+	if t.lab.current == t.collector {
+		t.lab.current = nil
+	}
+	t.lab.mu.Unlock()
+}
+
+// Seal waits until every packet since the mark has come to its end or to rest, and yields the record. It does not wait
+// longer than a few seconds, more on a slow machine: what has not settled by then is undetermined, and the record says
+// so.
+func (t *Trace) Seal(ctx context.Context) *Record {
+	t.lab.t.Helper()
+	if t.ended {
+		t.lab.t.Fatalf("seal the trace: it has been sealed already")
+	}
+	record, err := t.seal(ctx)
+	if err := errors.Join(err, t.lab.scope.Disarm()); err != nil {
+		t.lab.t.Fatalf("seal the trace: %v", err)
+	}
+	return &Record{t: t.lab.t, mark: t.mark, record: record}
+}
+
+func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
+	defer t.end()
+	l := t.lab
+	settled, err := t.settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	after, err := l.scope.Account()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.running.CheckRulesets(ctx); err != nil {
+		return nil, err
+	}
+	evidence := journey.Evidence{
+		Sealed:    true,
+		Settled:   settled,
+		Loss:      after.Since(t.before),
+		Probes:    l.scope.Probes(),
+		Nodes:     make(map[uint64]string),
+		Reasons:   l.observatory.tracker.Reasons(),
+		Unvouched: make(map[uint64]string),
+	}
+	nodes := make(map[uint64]*topology.Node)
+	for _, n := range l.network.Nodes() {
+		nodes[n.NetNSCookie()] = n
+		evidence.Nodes[n.NetNSCookie()] = n.String()
+	}
+	record := t.collector.seal(evidence)
+	record.Annotate(func(e *journey.Event) {
+		if e.NetNS == nil || nodes[e.NetNS.Cookie] == nil {
+			return
+		}
+		rule, err := l.running.Rule(nodes[e.NetNS.Cookie], e.Time, topology.RuleRef{
+			TableHandle: e.NFT.TableHandle,
+			Table:       e.NFT.Table,
+			Chain:       e.NFT.Chain,
+			Handle:      e.NFT.Rule,
+		})
+		if err != nil {
+			record.Evidence.Unvouched[e.NetNS.Cookie] = err.Error()
+			return
+		}
+		e.NFT.RuleText, e.NFT.Comment, e.NFT.Family = rule.Text, rule.Comment, rule.Family
+	})
+	return record, nil
+}
+
+// settle waits for the packets' own ends. Everything that the test sent has been recorded when the first barrier is
+// through, and a packet that causes another is alive until that other one is: so when none is moving, and a second
+// barrier finds it so still, nothing is on its way.
+func (t *Trace) settle(ctx context.Context) (bool, error) {
+	tracker := t.lab.observatory.tracker
+	patience := time.NewTimer(t.lab.observatory.patience)
+	defer patience.Stop()
+	quiet := 0
+	for {
+		if _, err := tracker.Barrier(ctx); err != nil {
+			return false, err
+		}
+		if t.collector.moving() == 0 {
+			if quiet++; quiet == 2 {
+				return true, nil
+			}
+			continue
+		}
+		for quiet = 0; t.collector.moving() > 0; {
+			select {
+			case <-t.collector.changed:
+			case <-patience.C:
+				return false, nil
+			case <-ctx.Done():
+				return false, fmt.Errorf("wait for the packets to settle: %w", ctx.Err())
+			}
+		}
+	}
+}
+
+// collector takes observations on the tracker's goroutine and lets another one wait for them.
+type collector struct {
+	changed chan struct{} // holds one token if something was added since it was last taken
+
+	mu        sync.Mutex
+	early     []journey.Observation // before the mark is known
+	assembler *journey.Assembler
+}
+
+func (c *collector) add(o journey.Observation) {
+	c.mu.Lock()
+	if c.assembler == nil {
+		c.early = append(c.early, o)
+	} else {
+		c.assembler.Add(o)
+	}
+	c.mu.Unlock()
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (c *collector) begin(mark uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.assembler = journey.NewAssembler(mark)
+	for _, o := range c.early {
+		c.assembler.Add(o)
+	}
+	c.early = nil
+}
+
+func (c *collector) moving() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.assembler.Moving()
+}
+
+func (c *collector) seal(evidence journey.Evidence) *journey.Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.assembler.Seal(evidence)
+}
+
+// Follow traces, sends one packet, seals, and returns that packet's journey.
+func (l *Lab) Follow(ctx context.Context, from *topology.Node, p packet.Packet, options ...TraceOptions) *journey.Journey {
+	l.t.Helper()
+	trace := l.Trace(ctx, options...)
+	sent := l.Send(ctx, from, p)
+	return trace.Seal(ctx).Of(sent)
+}
