@@ -58,7 +58,7 @@ func (m *anyOfMatcher) FailureMessage(actual any) string {
 			return m.messages(actual)
 		}
 		f := ours.found()
-		fmt.Fprintf(&predicate, "\n(%d) %s: but %s", i+1, f.asked, f.but)
+		predicate.WriteString("\n" + wrap(fmt.Sprintf("(%d) %s: but %s", i+1, f.asked, f.but), "    "))
 		joint.journey = f.journey
 		joint.hops = append(joint.hops, f.hops...)
 	}

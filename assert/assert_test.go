@@ -131,7 +131,8 @@ func TestMatchers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ok, err := test.matcher.Match(test.actual)
-			got, text := holds, ""
+			var text string
+			got := fails
 			switch {
 			case errors.Is(err, journey.ErrInconclusive):
 				got, text = inconclusive, err.Error()
@@ -139,9 +140,9 @@ func TestMatchers(t *testing.T) {
 			case err != nil:
 				got, text = misused, err.Error()
 			case ok:
-				text = test.matcher.NegatedFailureMessage(test.actual)
+				got, text = holds, test.matcher.NegatedFailureMessage(test.actual)
 			default:
-				got, text = fails, test.matcher.FailureMessage(test.actual)
+				text = test.matcher.FailureMessage(test.actual)
 			}
 			qt.Assert(t, qt.Equals(got, test.want), qt.Commentf("%s", text))
 			golden.Check(t, test.name+".txt", text+"\n")

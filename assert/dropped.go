@@ -65,7 +65,8 @@ func containsWords(text, part string) bool {
 		first, size := utf8.DecodeRuneInString(part)
 		last, _ := utf8.DecodeLastRuneInString(part)
 		after, _ := utf8.DecodeRuneInString(text[end:])
-		if !(inWord(before) && inWord(first)) && !(inWord(last) && inWord(after)) {
+		cut := inWord(before) && inWord(first) || inWord(last) && inWord(after)
+		if !cut {
 			return true
 		}
 		at = start + size

@@ -150,16 +150,26 @@ func hopNote(j *journey.Journey, event int, flow *string) string {
 			*flow = now
 		}
 	}
-	if i := j.BranchOf(event); i >= 0 && j.Branches[i].Role != journey.Clone {
-		if note := j.CopyNote(event); note != "" {
-			notes = append(notes, note)
-		} else if len(j.Deciding()) > 1 {
-			notes = append(notes, fmt.Sprintf("branch %d", i))
-		}
-	} else if i >= 0 {
-		notes = append(notes, fmt.Sprintf("branch %d, a clone of branch %d", i, j.Branches[i].Parent))
+	if note := branchNote(j, event); note != "" {
+		notes = append(notes, note)
 	}
 	return strings.Join(notes, ", ")
+}
+
+// branchNote says to which branch an event belongs, if there is more than one.
+func branchNote(j *journey.Journey, event int) string {
+	i := j.BranchOf(event)
+	if i < 0 || len(j.Deciding()) < 2 && j.Branches[i].Role != journey.Clone {
+		return j.CopyNote(event)
+	}
+	b := &j.Branches[i]
+	switch {
+	case b.Auxiliary && j.CopyNote(event) != "":
+		return j.CopyNote(event)
+	case b.Parent >= 0 && event == b.Events[0]:
+		return fmt.Sprintf("branch %d, a clone of branch %d", i, b.Parent)
+	}
+	return fmt.Sprintf("branch %d", i)
 }
 
 // wrap breaks a line at spaces, where it would be wider than a terminal, and indents what follows. Spaces that the

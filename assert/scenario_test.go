@@ -105,7 +105,7 @@ func complete() journey.Evidence {
 
 func lossy() journey.Evidence {
 	e := complete()
-	e.Loss = []journey.Loss{{Cause: "the ring was full", Count: 3}}
+	e.Loss = []journey.Loss{{Cause: "records lost: the ring buffer was full", Count: 3}}
 	return e
 }
 

@@ -45,7 +45,7 @@ func words(a netip.Addr) [4]uint32 {
 var (
 	client = netip.MustParseAddr("172.16.42.1")
 	server = netip.MustParseAddr("172.16.42.2")
-	probes = map[uint16]journey.Probe{
+	armed  = map[uint16]journey.Probe{
 		1: {Kind: journey.Function, Name: "ip_rcv"},
 		2: {Kind: journey.Function, Name: "__nft_trace_packet"},
 	}
@@ -79,7 +79,7 @@ func decodeOne(t *testing.T, raw []byte) journey.Observation {
 	t.Helper()
 	h, err := headerOf(raw)
 	qt.Assert(t, qt.IsNil(err))
-	o, ok, err := tracker.decode(raw, h, probes)
+	o, ok, err := tracker.decode(raw, h, armed)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsTrue(ok))
 	return o
@@ -95,7 +95,7 @@ func TestDecodeCommonSections(t *testing.T) {
 	qt.Assert(t, qt.CmpEquals(got, journey.Observation{
 		Kind: journey.Seen,
 		Event: journey.Event{
-			Time: 100, CPU: 3, PID: 42, Comm: "swapper/0", Probe: probes[1],
+			Time: 100, CPU: 3, PID: 42, Comm: "swapper/0", Probe: armed[1],
 			ID: journey.ID{FirstSeen: 90, Head: 0xabc}, SKB: 0xdef,
 			Packet: &journey.Packet{Proto: 0x0800, Len: 31, Data: []byte("hello")},
 			Device: &journey.Device{Index: 2, Name: "eth0", RxIndex: 2},
@@ -199,7 +199,7 @@ func TestDecodeOtherScopesProbe(t *testing.T) {
 	e := sampleEvent(9, 0)
 	h, err := headerOf(bytesOf(&e))
 	qt.Assert(t, qt.IsNil(err))
-	_, ok, err := tracker.decode(bytesOf(&e), h, probes)
+	_, ok, err := tracker.decode(bytesOf(&e), h, armed)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsFalse(ok))
 }
@@ -217,7 +217,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		o, _, err := tracker.decode(b, h, probes)
+		o, _, err := tracker.decode(b, h, armed)
 		if err == nil && o.Packet != nil && len(o.Packet.Data) > 128 {
 			t.Errorf("%d bytes of packet", len(o.Packet.Data))
 		}

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 
 	"github.com/waybill-dev/waybill/journey"
 )
@@ -24,7 +23,7 @@ type Scope struct {
 
 	// probes holds what is armed, by number; guarded by the tracker's mutex.
 	probes map[uint16]journey.Probe
-	links  []link.Link
+	held   []string // what Arm was given
 	closed bool
 }
 
@@ -61,55 +60,32 @@ func (t *Tracker) Watch(cookies []uint64, sink func(journey.Observation)) (*Scop
 	return s, nil
 }
 
-// Arm attaches probes to the named kernel functions, those of modules included, for this scope. It arms all of them or
-// none. The name __nft_trace_packet stands for nftables verdicts.
+// Arm observes the named kernel functions, those of modules included, for this scope. It arms all of them or none. The
+// name __nft_trace_packet stands for nftables verdicts.
+//
+// A function that another scope armed is shared, which costs nothing; attaching and detaching take tenths of a second.
 func (s *Scope) Arm(functions []string) error {
-	t := s.tracker
-	symbols := make(map[string][]string) // by program
-	numbers := make(map[string][]uint64)
-	for _, name := range functions {
-		fn, err := t.resolve(name)
-		if errors.Is(err, ErrNoFunction) {
-			err = fmt.Errorf("%w%s", err, t.suggest(name))
-		}
-		if err != nil {
-			return errors.Join(err, s.Disarm())
-		}
-		number, err := t.nextProbe()
-		if err != nil {
-			return errors.Join(err, s.Disarm())
-		}
-		t.mu.Lock()
-		s.probes[number] = journey.Probe{Kind: journey.Function, Name: name}
-		t.mu.Unlock()
-		symbols[fn.program] = append(symbols[fn.program], name)
-		numbers[fn.program] = append(numbers[fn.program], uint64(number))
+	numbers, err := s.tracker.hold(functions)
+	if err != nil {
+		return err
 	}
-	for _, program := range slices.Sorted(maps.Keys(symbols)) {
-		l, err := link.KprobeMulti(t.collection.Programs[program], link.KprobeMultiOptions{
-			Symbols: symbols[program],
-			Cookies: numbers[program],
-		})
-		if err != nil {
-			err = fmt.Errorf("attach to %v: %w", symbols[program], err)
-			return errors.Join(err, s.Disarm())
-		}
-		s.links = append(s.links, l)
+	s.tracker.mu.Lock()
+	defer s.tracker.mu.Unlock()
+	for i, number := range numbers {
+		s.probes[number] = journey.Probe{Kind: journey.Function, Name: functions[i]}
+		s.held = append(s.held, functions[i])
 	}
 	return nil
 }
 
-// Disarm detaches what Arm attached.
+// Disarm ends what Arm began.
 func (s *Scope) Disarm() error {
-	var errs []error
-	for _, l := range s.links {
-		errs = append(errs, l.Close())
-	}
-	s.links = nil
 	s.tracker.mu.Lock()
+	held := s.held
+	s.held = nil
 	clear(s.probes)
 	s.tracker.mu.Unlock()
-	return errors.Join(errs...)
+	return s.tracker.release(held)
 }
 
 // Probes lists what is armed, sorted by name: functions, and the drop tracepoint, which always is.
@@ -119,25 +95,6 @@ func (s *Scope) Probes() []journey.Probe {
 	probes := append(slices.Collect(maps.Values(s.probes)), dropProbe)
 	slices.SortFunc(probes, func(a, b journey.Probe) int { return cmp.Compare(a.Name, b.Name) })
 	return probes
-}
-
-// nextProbe gives out the numbers that probes carry as attach cookies.
-func (t *Tracker) nextProbe() (uint16, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	used := make(map[uint16]bool)
-	for _, s := range t.scopes {
-		for number := range s.probes {
-			used[number] = true
-		}
-	}
-	for range trackerLimitPROBE_KFREE_SKB {
-		t.lastProbe++
-		if t.lastProbe != 0 && t.lastProbe != uint16(trackerLimitPROBE_KFREE_SKB) && !used[t.lastProbe] {
-			return t.lastProbe, nil
-		}
-	}
-	return 0, fmt.Errorf("arm a probe: all %d numbers are in use", trackerLimitPROBE_KFREE_SKB-1)
 }
 
 // Close disarms the scope and forgets its namespaces. The sink is not called any more when it returns. It may be called

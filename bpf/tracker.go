@@ -33,10 +33,12 @@ type Tracker struct {
 	reasons    dropReasons
 	misses     []missCounter
 
+	arming sync.Mutex // guards probes
+	probes probes
+
 	mu        sync.Mutex
 	scopes    map[uint32]*Scope
 	lastScope uint32
-	lastProbe uint16
 	barriers  map[uint64]chan uint64
 	lastBar   uint64
 	readErr   error
@@ -66,6 +68,7 @@ func Open(opts Options) (*Tracker, error) {
 	t := &Tracker{
 		types:      btf.NewCache(),
 		scopes:     make(map[uint32]*Scope),
+		probes:     probes{byName: make(map[string]*probe)},
 		barriers:   make(map[uint64]chan uint64),
 		readerDone: make(chan struct{}),
 	}

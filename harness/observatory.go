@@ -20,6 +20,10 @@ type observatory struct {
 	tracker *bpf.Tracker
 	canary  *Lab
 	node    *topology.Node
+	// defaults holds the milestones attached, so that a trace need not.
+	defaults *bpf.Scope
+	// milestones are those that this kernel has.
+	milestones []string
 	// noVerdicts is why nftables verdicts are not reported; nil if they are.
 	noVerdicts error
 	flying     sync.Mutex // there is one canary
@@ -110,6 +114,9 @@ func (o *observatory) open(ctx context.Context) error {
 	if err := o.canary.scope.Arm(functions); err != nil {
 		return err
 	}
+	if err := o.holdMilestones(); err != nil {
+		return err
+	}
 	// The machine's speed is that of the canary's flight. 1 ms is what a slow machine needs without emulation.
 	o.patience = time.Minute
 	start := time.Now()
@@ -118,6 +125,27 @@ func (o *observatory) open(ctx context.Context) error {
 	}
 	o.patience = min(max(2*time.Second, 2*time.Second*(time.Since(start)/time.Millisecond)), time.Minute)
 	return nil
+}
+
+// holdMilestones attaches the milestones for as long as the process lives.
+func (o *observatory) holdMilestones() (err error) {
+	for _, name := range milestones {
+		if name == verdicts && o.noVerdicts != nil {
+			continue
+		}
+		err := o.tracker.Observable(name)
+		switch {
+		case errors.Is(err, bpf.ErrNoFunction):
+		case err != nil:
+			return err
+		default:
+			o.milestones = append(o.milestones, name)
+		}
+	}
+	if o.defaults, err = o.tracker.Watch(nil, func(journey.Observation) {}); err != nil {
+		return err
+	}
+	return o.defaults.Arm(o.milestones)
 }
 
 // fly sends the canary and checks that all of its journey was seen.

@@ -69,25 +69,11 @@ func (l *Lab) Trace(ctx context.Context, options ...TraceOptions) *Trace {
 	return trace
 }
 
-// functions lists what a trace arms: of the milestones, those that this kernel has.
+// functions lists what a trace arms.
 func (l *Lab) functions(options TraceOptions) ([]string, error) {
-	defaults := milestones
+	functions := slices.Clone(l.observatory.milestones)
 	if options.WithoutMilestones {
-		defaults = []string{verdicts}
-	}
-	var functions []string
-	for _, name := range defaults {
-		if name == verdicts && l.observatory.noVerdicts != nil {
-			continue
-		}
-		err := l.observatory.tracker.Observable(name)
-		switch {
-		case errors.Is(err, bpf.ErrNoFunction):
-		case err != nil:
-			return nil, err
-		default:
-			functions = append(functions, name)
-		}
+		functions = slices.DeleteFunc(functions, func(name string) bool { return name != verdicts })
 	}
 	for _, name := range options.Functions {
 		if name == verdicts && l.observatory.noVerdicts != nil {

@@ -8,7 +8,8 @@ type Assembler struct {
 	order   []*packet // by first observation
 	earlier map[uint64]bool
 	moving  int
-	late    uint64
+	// contradictions counts observations of packets whose data had been freed.
+	contradictions uint64
 }
 
 // NewAssembler returns an assembler for what was first seen at or after mark, in nanoseconds of CLOCK_MONOTONIC. Of
@@ -37,7 +38,7 @@ func (a *Assembler) Add(o Observation) {
 	a.moving += p.moving - before
 	if p.contradicted {
 		p.contradicted = false
-		a.late++
+		a.contradictions++
 	}
 }
 

@@ -93,6 +93,8 @@ func (b *branch) outcome(events []Event) Outcome {
 		o.NetNS, o.Device = b.socketNS, b.socketDev
 	case b.kept:
 		o.Kind, o.Place = Delivered, PacketSocket
+	case b.closed && b.tapped:
+		o.Kind, o.Place = Consumed, PacketSocket
 	case b.closed:
 		o.Kind = Consumed
 	case b.parked:
@@ -124,8 +126,8 @@ func (b *branch) rule(events []Event) *Event {
 	return nil
 }
 
-// dropFunctions are what nf_hook_slow and nft_do_chain call to free what was judged (kfree_skb_reason until 6.9,
-// sk_skb_reason_drop since 6.11).
+// dropFunctions are what nf_hook_slow and nft_do_chain call to free what was judged: kfree_skb_reason on 6.1,
+// sk_skb_reason_drop on 6.12 and later.
 var dropFunctions = []string{"kfree_skb_reason", "sk_skb_reason_drop"}
 
 // lastSections returns the namespace and device in which the branch was last seen; those of its parent at the time

@@ -16,18 +16,18 @@ const (
 
 var demoID = ID{FirstSeen: 184467440737, Head: 0xffff888004c1e000}
 
-// udpDatagram is the packet of the demo, with n bytes of payload.
-func udpDatagram(n int) []byte {
-	b := make([]byte, 28+n)
+// udpDatagram is the packet of the demo, with 3 bytes of payload.
+func udpDatagram() []byte {
+	b := make([]byte, 31)
 	b[0] = 0x45
-	binary.BigEndian.PutUint16(b[2:], uint16(28+n))
+	binary.BigEndian.PutUint16(b[2:], 31)
 	binary.BigEndian.PutUint16(b[4:], 17803)
 	binary.BigEndian.PutUint16(b[6:], 0x4000)
 	b[8], b[9] = 64, 17
 	copy(b[12:], []byte{172, 16, 42, 1, 172, 16, 42, 2})
 	binary.BigEndian.PutUint16(b[20:], 39677)
 	binary.BigEndian.PutUint16(b[22:], 8080)
-	binary.BigEndian.PutUint16(b[24:], uint16(8+n))
+	binary.BigEndian.PutUint16(b[24:], 11)
 	return b
 }
 
@@ -35,7 +35,7 @@ func demoEvent(time uint64, kind ProbeKind, probe string) Event {
 	src, dst := netip.MustParseAddr("172.16.42.1"), netip.MustParseAddr("172.16.42.2")
 	return Event{
 		Time: time, CPU: 0, PID: 1234, Comm: "waybill", Probe: Probe{kind, probe}, ID: demoID, SKB: demoSKB,
-		Packet: &Packet{Proto: 0x0800, Len: 31, Data: udpDatagram(3)},
+		Packet: &Packet{Proto: 0x0800, Len: 31, Data: udpDatagram()},
 		Device: &Device{Index: 2, Name: "eth0", RxIndex: 2},
 		NetNS:  &NetNS{Cookie: serverNS, Inum: 4026532290},
 		Conntrack: &Conntrack{

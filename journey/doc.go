@@ -2,8 +2,9 @@
 //
 // An observer (package bpf) reports [Observation] values in the order in which the kernel made them. An [Assembler]
 // groups them by packet [ID], follows every skb of a packet as a [Branch], and knows at each moment which branches
-// are still moving. The finished [Journey] says what happened to the packet ([Journey.Outcome]) and prints itself as
-// text, in the line format that users of Retis read already, or as JSON.
+// are still moving. Sealing it, with the [Evidence] of how completely the kernel was observed, yields a [Record]. Its
+// journeys say what happened to each packet ([Journey.Outcome], [Journey.Sentence]) and print themselves as text, in the
+// line format that users of Retis read already, or as JSON.
 //
 // The package is pure Go, needs no kernel and imports nothing else of this project.
 package journey

@@ -27,7 +27,8 @@ type Evidence struct {
 	Unvouched map[uint64]string
 }
 
-// Loss is a number of observations that are missing, and why.
+// Loss is something that was not observed, and how many times. Cause is a clause that stands by itself, such as
+// "records lost: the ring buffer was full".
 type Loss struct {
 	Cause string
 	Count uint64
@@ -52,7 +53,7 @@ func (e *Evidence) Incomplete() error {
 	}
 	for _, l := range e.Loss {
 		if l.Count > 0 {
-			causes = append(causes, fmt.Sprintf("events may have been lost: %s (%s)", l.Cause, counted(l.Count, "time")))
+			causes = append(causes, fmt.Sprintf("%s (%s)", l.Cause, counted(l.Count, "time")))
 		}
 	}
 	if causes == nil {

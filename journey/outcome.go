@@ -42,7 +42,7 @@ type Outcome struct {
 	Event *Event
 	// Rule is the nftables event that decided a drop, of a rule or of a policy; nil if none is known.
 	Rule *Event
-	// Place is where a delivered packet went or where a queued one rests; empty for other kinds.
+	// Place is where a delivered packet went, where a queued one rests, or PacketSocket if one consumed it; else empty.
 	Place string
 	// NetNS and Device are where the branch ended, nil if that is not known for certain.
 	NetNS  *NetNS
@@ -62,6 +62,10 @@ func (o Outcome) String() string {
 	case Delivered:
 		return "delivered to a " + o.Place + o.where()
 	case Consumed:
+		if o.Place == PacketSocket {
+			// Both look the same from outside: tpacket_rcv frees what it copied, and what its filter refused.
+			return "consumed by a packet socket: copied to its ring, or refused by its filter" + o.lastSeen()
+		}
 		return "consumed: freed by the kernel, neither dropped nor delivered" + o.lastSeen()
 	case Queued:
 		return "queued in the " + o.Place + o.lastSeen()

@@ -83,6 +83,10 @@ func TestSentences(t *testing.T) {
 		"tapped", []Observation{seen, of(TapEnter), of(TapExit)}, false,
 		"delivered to a packet socket, last seen in namespace server on eth0 at ip_local_deliver",
 	}, {
+		"copied to a ring", []Observation{seen, of(TapEnter), of(Released), of(TapExit)}, false,
+		"consumed by a packet socket: copied to its ring, or refused by its filter, last seen in namespace server on eth0 " +
+			"at ip_local_deliver",
+	}, {
 		"consumed", []Observation{seen, of(Released)}, false,
 		"consumed: freed by the kernel, neither dropped nor delivered, last seen in namespace server on eth0 at " +
 			"ip_local_deliver",

@@ -31,7 +31,7 @@ func TestPacket(t *testing.T) {
 		line  string
 		flow  string
 	}{{
-		"udp", 0x0800, hex.EncodeToString(udpDatagram(3)),
+		"udp", 0x0800, hex.EncodeToString(udpDatagram()),
 		"172.16.42.1.39677 > 172.16.42.2.8080 tos 0x0 ttl 64 id 17803 off 0 [DF] len 31 proto UDP (17) len 3",
 		"172.16.42.1.39677 > 172.16.42.2.8080 UDP",
 	}, {
@@ -147,7 +147,7 @@ func TestPacket(t *testing.T) {
 
 // TestLargePacket: a GSO packet of more than 64 KiB has a total length of 0, and still shows its header.
 func TestLargePacket(t *testing.T) {
-	data := udpDatagram(3)
+	data := udpDatagram()
 	binary.BigEndian.PutUint16(data[2:], 0)
 	p := Packet{Proto: 0x0800, Data: data}
 	qt.Check(t, qt.Equals(p.Flow(), "172.16.42.1.39677 > 172.16.42.2.8080 UDP"))
@@ -155,7 +155,7 @@ func TestLargePacket(t *testing.T) {
 
 // FuzzPacket: whatever was captured, it has a line, and only one.
 func FuzzPacket(f *testing.F) {
-	f.Add(uint16(0x0800), udpDatagram(3))
+	f.Add(uint16(0x0800), udpDatagram())
 	f.Add(uint16(0x86dd), slices.Concat([]byte{0x60, 0, 0, 0, 0, 8, 0, 64}, make([]byte, 32), []byte{44, 0, 0, 0, 0, 0, 0, 0}))
 	f.Add(uint16(0x0806), []byte{0, 1, 8, 0, 6, 4, 0, 1})
 	f.Fuzz(func(t *testing.T, proto uint16, data []byte) {

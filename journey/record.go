@@ -40,8 +40,8 @@ func (a *Assembler) Seal(evidence Evidence) *Record {
 		evidence.Settled = false
 	}
 	evidence.Loss = append([]Loss(nil), evidence.Loss...)
-	if a.late > 0 {
-		evidence.Loss = append(evidence.Loss, Loss{Cause: "a packet was observed after its end", Count: a.late})
+	if a.contradictions > 0 {
+		evidence.Loss = append(evidence.Loss, Loss{Cause: "a packet was observed after its end", Count: a.contradictions})
 	}
 	r := &Record{Evidence: &evidence, earlier: make(map[uint64]bool, len(a.earlier))}
 	for cookie := range a.earlier {
@@ -50,19 +50,27 @@ func (a *Assembler) Seal(evidence Evidence) *Record {
 	for _, p := range a.order {
 		j := p.journey(evidence.Nodes)
 		j.Evidence = &evidence
-		for i := range j.Branches {
-			o := &j.Branches[i].Outcome
-			if o.Rule != nil && o.Rule.NetNS != nil {
-				o.Unvouched = evidence.Unvouched[o.Rule.NetNS.Cookie]
-			}
-		}
 		r.Journeys = append(r.Journeys, j)
 	}
+	r.explain()
 	return r
 }
 
+// explain tells outcomes why the text of the rule that decided them is not known.
+func (r *Record) explain() {
+	for _, j := range r.Journeys {
+		for i := range j.Branches {
+			o := &j.Branches[i].Outcome
+			if o.Rule != nil && o.Rule.NFT.RuleText == "" && o.Rule.NetNS != nil {
+				o.Unvouched = r.Evidence.Unvouched[o.Rule.NetNS.Cookie]
+			}
+		}
+	}
+}
+
 // Annotate calls f with every event that has an NFT section, in order, so that it can fill in the rule's text, its
-// comment and the table's family. Whoever makes the record calls it before handing the record out.
+// comment and the table's family, or note in Evidence.Unvouched why it cannot. Whoever makes the record calls it before
+// handing the record out.
 func (r *Record) Annotate(f func(*Event)) {
 	for _, j := range r.Journeys {
 		for i := range j.Events {
@@ -71,6 +79,7 @@ func (r *Record) Annotate(f func(*Event)) {
 			}
 		}
 	}
+	r.explain()
 }
 
 // All returns every journey of the record, those of background noise included, in order of first sight.

@@ -37,7 +37,7 @@ func TestOf(t *testing.T) {
 
 func TestOfErrors(t *testing.T) {
 	lossy := complete()
-	lossy.Loss = []Loss{{"the ring was full", 3}, {"the identity map was full", 0}}
+	lossy.Loss = []Loss{{"records lost: the ring buffer was full", 3}, {"packets not followed: the identity map was full", 0}}
 	var many []Observation
 	for i := range uint64(listed + 2) {
 		many = append(many, another(5000+i, 7)...)
@@ -76,12 +76,12 @@ func TestOfErrors(t *testing.T) {
 func TestIncomplete(t *testing.T) {
 	for want, e := range map[string]*Evidence{
 		"": {Sealed: true, Settled: true, Loss: []Loss{{"ring full", 0}}},
-		"INCONCLUSIVE: the journey carries no account of how it was recorded":                                                                 nil,
-		"INCONCLUSIVE: the record was not sealed, so events may still have been on their way to it":                                           {Settled: true},
-		"INCONCLUSIVE: the packets had not settled when the record was sealed":                                                                {Sealed: true},
-		"INCONCLUSIVE: the packets had not settled when the record was sealed (1 skb still moving)":                                           {Sealed: true, Moving: 1},
-		"INCONCLUSIVE: the packets had not settled when the record was sealed (2 skbs still moving)":                                          {Sealed: true, Moving: 2},
-		"INCONCLUSIVE: events may have been lost: the ring was full (3 times); events may have been lost: the identity map was full (1 time)": {Sealed: true, Settled: true, Loss: []Loss{{"the ring was full", 3}, {"the identity map was full", 1}}},
+		"INCONCLUSIVE: the journey carries no account of how it was recorded":                                                      nil,
+		"INCONCLUSIVE: the record was not sealed, so events may still have been on their way to it":                                {Settled: true},
+		"INCONCLUSIVE: the packets had not settled when the record was sealed":                                                     {Sealed: true},
+		"INCONCLUSIVE: the packets had not settled when the record was sealed (1 skb still moving)":                                {Sealed: true, Moving: 1},
+		"INCONCLUSIVE: the packets had not settled when the record was sealed (2 skbs still moving)":                               {Sealed: true, Moving: 2},
+		"INCONCLUSIVE: records lost: the ring buffer was full (3 times); packets not followed: the identity map was full (1 time)": {Sealed: true, Settled: true, Loss: []Loss{{"records lost: the ring buffer was full", 3}, {"packets not followed: the identity map was full", 1}}},
 	} {
 		err := e.Incomplete()
 		if want == "" {
@@ -116,6 +116,16 @@ func TestAnnotate(t *testing.T) {
 		qt.Check(t, qt.IsTrue(o.NFT == nil || o.NFT.Comment == ""))
 		qt.Check(t, qt.IsTrue(o.NetNS == nil || o.NetNS.Node == ""))
 	}
+}
+
+// TestUnvouched: why a rule's text is not known is often found while the rules are looked up.
+func TestUnvouched(t *testing.T) {
+	evidence := complete()
+	evidence.Unvouched = map[uint64]string{}
+	r := sealed(demoObservations(), evidence)
+	r.Annotate(func(e *Event) { r.Evidence.Unvouched[e.NetNS.Cookie] = "it changed meanwhile" })
+	qt.Check(t, qt.Equals(r.Journeys[0].Outcome().Judge(),
+		"the rule with handle 4 (table filter, chain input; its text is not known: it changed meanwhile)"))
 }
 
 func TestArmed(t *testing.T) {

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"errors"
+	"os/exec"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -80,6 +81,63 @@ var _ = Describe("a tracker that is not to be fooled", func() {
 		Expect(trace.Seal(ctx).Of(sent)).To(BeDropped(At(p.server), ByRule("no metrics from outside")))
 	})
 
+	It("follows a packet whose buffer is exchanged, because it is rewritten while a sniffer holds a copy", func(ctx SpecContext) {
+		p := newPair(`table inet filter {
+			chain mangle {
+				type filter hook input priority mangle;
+				ip dscp set cs1
+			}
+			chain input {
+				type filter hook input priority filter;
+				udp dport 8080 drop comment "no metrics from outside"
+			}
+		}`)
+		tap := p.lab.Tap(p.server, "eth0", packet.TapOptions{Protocol: unix.ETH_P_ALL})
+
+		trace := p.lab.Trace(ctx, harness.TraceOptions{Functions: []string{"pskb_expand_head"}})
+		sent := p.lab.Send(ctx, p.client, packet.UDP{To: p.server, DstPort: 8080})
+		_, err := tap.Receive(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		journey := trace.Seal(ctx).Of(sent)
+
+		// Otherwise the spec would show nothing.
+		Expect(journey).To(Reach("pskb_expand_head", At(p.server)), "the buffer was exchanged")
+		last := journey.Events[len(journey.Events)-1]
+		Expect(last.Packet.Data[1]).To(Equal(byte(8<<2)), "the packet was rewritten")
+		Expect(journey).To(BeDropped(At(p.server), ByRule("no metrics from outside")))
+	})
+
+	It("keeps labs apart that are up at the same time", func(ctx SpecContext) {
+		a, b := newPair(rules), newPair(rules)
+		traceA, traceB := a.lab.Trace(ctx), b.lab.Trace(ctx)
+		datagram := func(p pair) packet.UDP { return packet.UDP{To: p.server, SrcPort: 40000, DstPort: 8080} }
+		sentA := a.lab.Send(ctx, a.client, datagram(a))
+		sentB := b.lab.Send(ctx, b.client, datagram(b))
+		recordA, recordB := traceA.Seal(ctx), traceB.Seal(ctx)
+
+		Expect(recordA.Of(sentA)).To(BeDropped(At(a.server)))
+		Expect(recordB.Of(sentB)).To(BeDropped(At(b.server)))
+		for _, journey := range recordA.All() {
+			Expect(journey.Events).To(HaveEach(HaveField("NetNS.Node", BeElementOf("client", "server"))))
+			Expect(journey.ID).NotTo(Equal(recordB.Of(sentB).ID))
+		}
+	})
+
+	It("does not put words into a rule's mouth that changed behind its back", func(ctx SpecContext) {
+		p := newPair(rules)
+
+		trace := p.lab.Trace(ctx)
+		sent := p.lab.Send(ctx, p.client, packet.UDP{To: p.server, DstPort: 8080})
+		p.lab.Do(p.server, func() error {
+			return exec.CommandContext(ctx, "nft", "flush", "ruleset").Run()
+		})
+		journey := trace.Seal(ctx).Of(sent)
+
+		Expect(journey).To(BeDropped(Reason("NETFILTER_DROP"), At(p.server)))
+		Expect(journey.Outcome().Rule.NFT.RuleText).To(BeEmpty())
+		Expect(journey.Sentence()).To(ContainSubstring("changed outside"))
+	})
+
 	It("leaves out what was sent before the mark, even if it moves after it", func(ctx SpecContext) {
 		p := newPair(rules)
 		// Nobody answers for this address: the datagram rests with the neighbour entry, across the mark, and then is dropped.
@@ -131,6 +189,7 @@ var _ = Describe("a tracker that is not to be fooled", func() {
 		}
 		record := trace.Seal(ctx)
 
+		Expect(record.Evidence().Incomplete()).To(Succeed())
 		heads := make(map[uint64]int)
 		for n, s := range sent {
 			journey := record.Of(s)
