@@ -25,6 +25,7 @@ var kinds = map[trackerRecordKind]journey.ObservationKind{
 	trackerRecordKindKIND_TAP_EXIT:  journey.TapExit,
 	trackerRecordKindKIND_ENQUEUED:  journey.Enqueued,
 	trackerRecordKindKIND_PARKED:    journey.Parked,
+	trackerRecordKindKIND_RESUMED:   journey.Resumed,
 	trackerRecordKindKIND_RELEASED:  journey.Released,
 }
 
@@ -55,6 +56,8 @@ func (t *Tracker) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 		return o, true, t.decodeSections(raw, h, &o.Event)
 	case journey.Origin:
 		o.SocketCookie = h.Value
+		o.NetNS = &journey.NetNS{Cookie: h.Netns}
+	case journey.Enqueued:
 		o.NetNS = &journey.NetNS{Cookie: h.Netns}
 	case journey.Cloned:
 		o.Peer = h.Value

@@ -77,7 +77,8 @@ type trackerIdentity struct {
 	FirstSeen  uint64
 	FirstHead  uint64
 	Scope      uint32
-	Originated uint32
+	Originated uint16
+	Parked     uint16
 }
 
 type trackerLimit uint32
@@ -128,8 +129,9 @@ const (
 	trackerRecordKindKIND_TAP_EXIT  trackerRecordKind = 5
 	trackerRecordKindKIND_ENQUEUED  trackerRecordKind = 6
 	trackerRecordKindKIND_PARKED    trackerRecordKind = 7
-	trackerRecordKindKIND_RELEASED  trackerRecordKind = 8
-	trackerRecordKindKIND_BARRIER   trackerRecordKind = 9
+	trackerRecordKindKIND_RESUMED   trackerRecordKind = 8
+	trackerRecordKindKIND_RELEASED  trackerRecordKind = 9
+	trackerRecordKindKIND_BARRIER   trackerRecordKind = 10
 )
 
 type trackerSection uint32

@@ -8,8 +8,6 @@ type Assembler struct {
 	order   []*packet // by first observation
 	earlier map[uint64]bool
 	moving  int
-	// contradictions counts observations of packets whose data had been freed.
-	contradictions uint64
 }
 
 // NewAssembler returns an assembler for what was first seen at or after mark, in nanoseconds of CLOCK_MONOTONIC. Of
@@ -18,8 +16,7 @@ func NewAssembler(mark uint64) *Assembler {
 	return &Assembler{mark: mark, packets: map[ID]*packet{}, earlier: map[uint64]bool{}}
 }
 
-// Add takes the next observation. It accepts anything: observations that contradict each other are counted, and show
-// as loss in the evidence of the record.
+// Add takes the next observation. It accepts anything, in any order.
 func (a *Assembler) Add(o Observation) {
 	if o.ID.FirstSeen < a.mark {
 		if o.Kind == Origin && o.SocketCookie != 0 {
@@ -36,10 +33,6 @@ func (a *Assembler) Add(o Observation) {
 	before := p.moving
 	p.add(&o)
 	a.moving += p.moving - before
-	if p.contradicted {
-		p.contradicted = false
-		a.contradictions++
-	}
 }
 
 // Moving returns the number of branches that have neither ended nor rest in a known place.
@@ -64,9 +57,6 @@ type packet struct {
 	branches []*branch
 	taps     map[tapKey]*tap
 	moving   int
-	ended    bool
-	// contradicted is set by an observation of a packet whose data had been freed.
-	contradicted bool
 }
 
 // tapKey finds the packet socket's function that is running: one per CPU and skb, because the kernel calls it with
@@ -86,14 +76,6 @@ type tap struct {
 
 func (p *packet) add(o *Observation) {
 	switch o.Kind {
-	case Seen, Origin, Cloned, TapEnter:
-		// These need a living skb, and all data of this packet is gone.
-		p.contradicted = p.ended
-	case TapExit, Enqueued, Parked, Released, Ended:
-	default:
-		return
-	}
-	switch o.Kind {
 	case Seen:
 		p.see(o)
 	case Origin:
@@ -112,12 +94,10 @@ func (p *packet) add(o *Observation) {
 		if b := p.living(o.SKB); b != nil {
 			p.close(b, o.CPU)
 		}
-	case Ended:
-		p.ended = true
-		for _, b := range p.branches {
-			if !b.closed {
-				p.close(b, o.CPU)
-			}
+	case Resumed:
+		if b := p.living(o.SKB); b != nil {
+			b.parked = false
+			p.update(b, o.CPU)
 		}
 	}
 }
@@ -309,7 +289,7 @@ func (p *packet) livingOrNew(skb uint64) *branch {
 func (p *packet) open(skb uint64, parent *branch) *branch {
 	b := &branch{
 		skb: skb, index: len(p.branches), parent: parent, prev: p.latest(skb),
-		eventsBefore: len(p.events), drop: -1, closed: p.ended,
+		eventsBefore: len(p.events), drop: -1,
 	}
 	p.branches = append(p.branches, b)
 	return b

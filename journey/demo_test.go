@@ -68,7 +68,6 @@ func demoObservations() []Observation {
 		{Kind: Seen, Event: demoNFT()},
 		{Kind: Seen, Event: demoDrop()},
 		{Kind: Released, Event: Event{Time: 184467471100, ID: demoID, SKB: demoSKB}},
-		{Kind: Ended, Event: Event{Time: 184467471150, ID: demoID, SKB: demoSKB}},
 	}
 }
 

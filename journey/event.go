@@ -140,15 +140,15 @@ const (
 	TapEnter
 	// TapExit: the packet socket's function returned.
 	TapExit
-	// Enqueued: SKB was accepted on a socket's receive queue.
+	// Enqueued: SKB was accepted on a socket's receive queue. It carries the socket's NetNS.
 	Enqueued
 	// Parked: SKB was put on a neighbour entry's queue, to wait for its address to be resolved. The branch may have
 	// ended before this is reported; then it says nothing.
 	Parked
+	// Resumed: SKB left that queue to be sent. It may be reported before Parked is, by another CPU.
+	Resumed
 	// Released: SKB let go of the packet's data. The skb is gone.
 	Released
-	// Ended: the packet's data itself was freed. Every branch has ended.
-	Ended
 )
 
 // Observation is one record of an observer. Observations must be given to an [Assembler] in the order in which the

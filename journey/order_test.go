@@ -24,7 +24,7 @@ func TestOrder(t *testing.T) {
 		name: "a reader on another CPU",
 		script: []string{
 			0: "0 origin a", 1: "0 see a udp_queue_rcv_one_skb", 2: "0 enqueue a",
-			3: "1 see a skb_copy_datagram_iter", 4: "1 release a", 5: "1 end",
+			3: "1 see a skb_copy_datagram_iter", 4: "1 release a",
 		},
 		after: [][2]int{{3, 1}},
 		want:  "a main delivered (socket) => delivered",
@@ -32,15 +32,15 @@ func TestOrder(t *testing.T) {
 		name: "a neighbour that answers on another CPU",
 		script: []string{
 			0: "0 origin a", 1: "0 see a ip_output", 2: "0 clone a b", 3: "0 release b", 4: "0 park a",
-			5: "1 see a ip_rcv", 6: "1 see a udp_queue_rcv_one_skb", 7: "1 enqueue a", 8: "2 release a",
+			5: "1 resume a", 6: "1 see a ip_rcv", 7: "1 see a udp_queue_rcv_one_skb", 8: "1 enqueue a", 9: "2 release a",
 		},
-		after: [][2]int{{5, 2}, {8, 6}}, // neigh_probe clones under the lock under which the answer takes the packet out
+		after: [][2]int{{5, 2}, {9, 7}}, // neigh_probe clones under the lock under which the answer takes the packet out
 		want:  "a main delivered (socket), b unseen copy consumed => delivered",
 	}, {
 		name: "a neighbour that answers on another CPU, and a rule that drops",
 		script: []string{
 			0: "0 origin a", 1: "0 see a ip_output", 2: "0 park a",
-			3: "1 see a ip_rcv", 4: "1 drop a NETFILTER_DROP", 5: "1 release a", 6: "1 end",
+			3: "1 see a ip_rcv", 4: "1 drop a NETFILTER_DROP", 5: "1 release a",
 		},
 		after: [][2]int{{3, 1}},
 		want:  "a main dropped (NETFILTER_DROP) => dropped",

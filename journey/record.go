@@ -32,17 +32,13 @@ type Record struct {
 }
 
 // Seal makes a record of everything added so far. The evidence is the observer's; Seal completes it with what only
-// the assembler knows: branches that are still moving, and observations that contradict each other. Namespaces get
-// the names that evidence has for them.
+// the assembler knows: branches that are still moving. Namespaces get the names that evidence has for them.
 func (a *Assembler) Seal(evidence Evidence) *Record {
 	evidence.Moving = a.moving
 	if a.moving > 0 {
 		evidence.Settled = false
 	}
 	evidence.Loss = append([]Loss(nil), evidence.Loss...)
-	if a.contradictions > 0 {
-		evidence.Loss = append(evidence.Loss, Loss{Cause: "a packet was observed after its end", Count: a.contradictions})
-	}
 	r := &Record{Evidence: &evidence, earlier: make(map[uint64]bool, len(a.earlier))}
 	for cookie := range a.earlier {
 		r.earlier[cookie] = true

@@ -13,7 +13,7 @@ static __always_inline void enter(struct sk_buff *skb, const struct identity *id
 }
 
 // Reports how the call ended. The skb may be gone already: it is used as a number only.
-static __always_inline void leave(struct sk_buff *skb, __u8 kind, int happened)
+static __always_inline void leave(struct sk_buff *skb, __u8 kind, int happened, __u64 netns)
 {
 	struct call call = {.skb = (__u64)skb, .task = bpf_get_current_task()};
 	struct identity *found = bpf_map_lookup_elem(&pending, &call), id;
@@ -23,7 +23,7 @@ static __always_inline void leave(struct sk_buff *skb, __u8 kind, int happened)
 	id = *found;
 	bpf_map_delete_elem(&pending, &call);
 	if (happened)
-		report(kind, &id, (__u64)skb, 0, 0);
+		report(kind, &id, (__u64)skb, 0, netns);
 }
 
 static __always_inline int enter_known(struct sk_buff *skb)
@@ -68,7 +68,7 @@ int BPF_PROG(packet_rcv, struct sk_buff *skb)
 SEC("fexit/packet_rcv")
 int BPF_PROG(packet_rcv_exit, struct sk_buff *skb)
 {
-	leave(skb, KIND_TAP_EXIT, 1);
+	leave(skb, KIND_TAP_EXIT, 1, 0);
 	return 0;
 }
 
@@ -81,7 +81,7 @@ int BPF_PROG(tpacket_rcv, struct sk_buff *skb)
 SEC("fexit/tpacket_rcv")
 int BPF_PROG(tpacket_rcv_exit, struct sk_buff *skb)
 {
-	leave(skb, KIND_TAP_EXIT, 1);
+	leave(skb, KIND_TAP_EXIT, 1, 0);
 	return 0;
 }
 
@@ -96,7 +96,7 @@ int BPF_PROG(udp_enqueue, struct sock *sk, struct sk_buff *skb)
 SEC("fexit/__udp_enqueue_schedule_skb")
 int BPF_PROG(udp_enqueue_exit, struct sock *sk, struct sk_buff *skb, int error)
 {
-	leave(skb, KIND_ENQUEUED, !error);
+	leave(skb, KIND_ENQUEUED, !error, sk->__sk_common.skc_net.net->net_cookie);
 	return 0;
 }
 
@@ -109,23 +109,39 @@ int BPF_PROG(sock_queue, struct sock *sk, struct sk_buff *skb)
 SEC("fexit/__sock_queue_rcv_skb")
 int BPF_PROG(sock_queue_exit, struct sock *sk, struct sk_buff *skb, int error)
 {
-	leave(skb, KIND_ENQUEUED, !error);
+	leave(skb, KIND_ENQUEUED, !error, sk->__sk_common.skc_net.net->net_cookie);
 	return 0;
 }
 
+// Sets or clears the mark by which the packet's next transmission is recognized as its way out of a neighbour's queue.
+static __always_inline void set_parked(__u64 head, __u16 parked)
+{
+	struct identity *id = bpf_map_lookup_elem(&identities, &head);
+
+	if (id)
+		id->parked = parked;
+}
+
 // Returns 1 if the skb was queued until the neighbour answers, or was dropped because it does not; the drop is reported
-// by itself, earlier.
+// by itself, earlier. The mark is set before the call: from within it, another CPU may already send the packet on.
 SEC("fentry/__neigh_event_send")
 int BPF_PROG(neigh_event_send, void *neigh, struct sk_buff *skb)
 {
-	if (!skb)
+	struct identity id;
+
+	if (!skb || !known(skb, &id))
 		return 0;
-	return enter_known(skb);
+	set_parked((__u64)skb->head, 1);
+	enter(skb, &id);
+	return 0;
 }
 
+// With 0 the caller still has the skb in hand, and goes on to send it.
 SEC("fexit/__neigh_event_send")
 int BPF_PROG(neigh_event_send_exit, void *neigh, struct sk_buff *skb, _Bool immediate, int held)
 {
-	leave(skb, KIND_PARKED, held);
+	if (skb && !held)
+		set_parked((__u64)skb->head, 0);
+	leave(skb, KIND_PARKED, held, 0);
 	return 0;
 }

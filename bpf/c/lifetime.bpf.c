@@ -195,11 +195,17 @@ static __always_inline int sending(struct sk_buff *skb)
 	struct subject s;
 	__u64 head;
 
-	if (!identify(&s, skb) || s.id.originated)
+	if (!identify(&s, skb))
 		return 0;
 	head = (__u64)skb->head;
 	id = bpf_map_lookup_elem(&identities, &head);
 	if (!id)
+		return 0;
+	if (id->parked) {
+		id->parked = 0;
+		report(KIND_RESUMED, &s.id, (__u64)skb, 0, 0);
+	}
+	if (id->originated)
 		return 0;
 	id->originated = 1;
 	report(KIND_ORIGIN, &s.id, (__u64)skb, sk ? sk->__sk_common.skc_cookie.counter : 0,

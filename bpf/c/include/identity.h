@@ -115,7 +115,7 @@ static __always_inline int identify(struct subject *s, struct sk_buff *skb)
 	s->id.first_seen = bpf_ktime_get_ns();
 	s->id.first_head = head;
 	s->id.scope = *scope;
-	s->id.originated = 0;
+	s->id.originated = s->id.parked = 0;
 	if (bpf_map_update_elem(&identities, &head, &s->id, BPF_ANY)) {
 		lost(s->id.scope, LOSS_IDENTITIES_FULL);
 		return 0;

@@ -11,7 +11,8 @@ struct identity {
 	__u64 first_seen;
 	__u64 first_head;
 	__u32 scope;
-	__u32 originated; // 1 once KIND_ORIGIN was reported
+	__u16 originated; // 1 once KIND_ORIGIN was reported
+	__u16 parked;     // 1 from the call that may put it on a neighbour's queue until it is sent
 };
 
 // Losses are counted for the scope whose packet suffered them.

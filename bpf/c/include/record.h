@@ -13,6 +13,7 @@ enum record_kind {
 	KIND_TAP_EXIT,
 	KIND_ENQUEUED,
 	KIND_PARKED,
+	KIND_RESUMED,
 	KIND_RELEASED,
 	KIND_BARRIER,
 };
@@ -30,7 +31,7 @@ struct header {
 	__u64 first_head; // packet ID, address part
 	__u64 skb;
 	__u64 value; // ORIGIN: socket cookie; CLONED: new skb; TAP_ENTER: 1 if shared; BARRIER: its number
-	__u64 netns; // ORIGIN and EVENT: cookie, 0 if unknown
+	__u64 netns; // ORIGIN, ENQUEUED and EVENT: cookie, 0 if unknown
 	__u32 scope;
 	__u32 cpu;
 	__u32 pid;
