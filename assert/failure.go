@@ -134,13 +134,7 @@ func hopNote(j *journey.Journey, event int, flow *string) string {
 		notes = append(notes, "reason "+d.Reason)
 	}
 	if n := e.NFT; n != nil {
-		by := fmt.Sprintf("handle %d", n.Rule)
-		if n.Policy {
-			by = "policy"
-		} else if n.Rule == 0 {
-			by = "end"
-		}
-		notes = append(notes, fmt.Sprintf("%s %s %s: %s", n.Table, n.Chain, by, n.Verdict))
+		notes = append(notes, verdictNote(n))
 	}
 	if p := e.Packet; p != nil {
 		if now := p.Flow(); now != *flow {
@@ -154,6 +148,26 @@ func hopNote(j *journey.Journey, event int, flow *string) string {
 		notes = append(notes, note)
 	}
 	return strings.Join(notes, ", ")
+}
+
+// ruleRunes is how much of a rule's text a hop shows, so that it fits a terminal; the outcome shows all of it.
+const ruleRunes = 36
+
+// verdictNote is who judged the packet, and how. A rule's text says its verdict itself.
+func verdictNote(n *journey.NFT) string {
+	where := n.Table + " " + n.Chain
+	rule, _, _ := strings.Cut(n.RuleText, " comment ")
+	switch text := []rune(rule); {
+	case n.Policy:
+		return fmt.Sprintf("%s policy: %s", where, n.Verdict)
+	case n.Rule == 0:
+		return fmt.Sprintf("%s end: %s", where, n.Verdict)
+	case len(text) > ruleRunes:
+		return fmt.Sprintf("%s: %s…", where, string(text[:ruleRunes]))
+	case len(text) > 0:
+		return fmt.Sprintf("%s: %s", where, rule)
+	}
+	return fmt.Sprintf("%s handle %d: %s", where, n.Rule, n.Verdict)
 }
 
 // branchNote says to which branch an event belongs, if there is more than one.

@@ -24,7 +24,7 @@ func (p *Packet) Flow() string {
 }
 
 func (p *Packet) describe() (line, flow string) {
-	switch layers.EthernetType(p.Proto) {
+	switch p.etherType() {
 	case layers.EthernetTypeIPv4:
 		return describeIPv4(p.Data)
 	case layers.EthernetTypeIPv6:
@@ -35,6 +35,20 @@ func (p *Packet) describe() (line, flow string) {
 	}
 	flow = etherType(p.Proto)
 	return fmt.Sprintf("%s len %d", flow, p.Len), flow
+}
+
+// etherType is the packet's protocol. IP writes it into the skb only when it has built the packet (__ip_local_out in
+// net/ipv4/ip_output.c), so at the first probes it is still 0 and the header's version tells.
+func (p *Packet) etherType() layers.EthernetType {
+	if p.Proto == 0 && len(p.Data) > 0 {
+		switch p.Data[0] >> 4 {
+		case 4:
+			return layers.EthernetTypeIPv4
+		case 6:
+			return layers.EthernetTypeIPv6
+		}
+	}
+	return layers.EthernetType(p.Proto)
 }
 
 func etherType(proto uint16) string {

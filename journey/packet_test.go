@@ -35,6 +35,10 @@ func TestPacket(t *testing.T) {
 		"172.16.42.1.39677 > 172.16.42.2.8080 tos 0x0 ttl 64 id 17803 off 0 [DF] len 31 proto UDP (17) len 3",
 		"172.16.42.1.39677 > 172.16.42.2.8080 UDP",
 	}, {
+		"udp, before IP wrote the protocol into the skb", 0, hex.EncodeToString(udpDatagram()),
+		"172.16.42.1.39677 > 172.16.42.2.8080 tos 0x0 ttl 64 id 17803 off 0 [DF] len 31 proto UDP (17) len 3",
+		"172.16.42.1.39677 > 172.16.42.2.8080 UDP",
+	}, {
 		"tcp syn", 0x0800,
 		"4510 003c 0001 4000 4006 0000 0a000001 0a000002 1388 0050 00000064 00000000 a002 faf0 0000 0000" +
 			"020405b4 0402080a 00000001 00000000 01030307",
