@@ -169,6 +169,10 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 			Chain:       e.NFT.Chain,
 			Handle:      e.NFT.Rule,
 		})
+		if unknown, ok := errors.AsType[*topology.UnknownRuleError](err); ok {
+			record.Evidence.Unvouched[e.NetNS.Cookie] = unknown.Why
+			return
+		}
 		if err != nil {
 			record.Evidence.Unvouched[e.NetNS.Cookie] = err.Error()
 			return

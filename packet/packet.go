@@ -73,16 +73,10 @@ func Send(ctx context.Context, in In, p Packet) (*Sent, error) {
 	if err := in(func() error { return p.open(sent) }); err != nil {
 		return nil, errors.Join(err, sent.Close())
 	}
-	if sent.Err != nil {
-		return sent, nil // the kernel refused before there was anything to send
-	}
-	var err error
-	if sent.Before, err = monotonic(); err != nil {
-		return nil, errors.Join(err, sent.Close())
-	}
-	sent.Err = p.send(sent)
-	if sent.After, err = monotonic(); err != nil {
-		return nil, errors.Join(err, sent.Close())
+	if sent.Err == nil { // otherwise the kernel refused before there was anything to send
+		if err := sent.transmit(); err != nil {
+			return nil, errors.Join(err, sent.Close())
+		}
 	}
 	return sent, nil
 }

@@ -41,7 +41,8 @@ func newNamespace(tb testing.TB) In {
 	}
 	tb.Cleanup(func() {
 		close(work)
-		<-results
+		for range results { // until the goroutine closes it
+		}
 	})
 	qt.Assert(tb, qt.IsNil(in(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {

@@ -31,6 +31,16 @@ type Sent struct {
 	socket *socket
 }
 
+// transmit sends the packet, from whatever namespace, and notes when and with what answer.
+func (s *Sent) transmit() (err error) {
+	if s.Before, err = monotonic(); err != nil {
+		return err
+	}
+	s.Err = s.Packet.send(s)
+	s.After, err = monotonic()
+	return err
+}
+
 // String prints the packet as UDP 172.16.42.1.39677 > 172.16.42.2.8080 len 3.
 func (s *Sent) String() string {
 	return fmt.Sprintf("%s %s > %s len %d", s.name, endpoint(s.Local), endpoint(s.Remote), s.Len)

@@ -32,7 +32,8 @@
 // equal length the link declared first wins.
 //
 // Nothing is left to the machine's own configuration: forwarding, reverse path filter and redirects have fixed values.
-// IPv6 is on; duplicate address detection, router advertisements and redirects are off.
+// IPv6 is on; duplicate address detection, router advertisements and redirects are off. What a node sends by itself is ARP
+// and neighbour discovery when there is traffic, and a few multicast listener reports (MLDv2) in the first two seconds.
 //
 // # Rulesets
 //

@@ -16,6 +16,19 @@ import (
 // ErrRuleUnknown is wrapped by the errors of [Running.Rule] when nobody can say for certain which rule it was.
 var ErrRuleUnknown = errors.New("the rule's text is not known")
 
+// UnknownRuleError is the error of [Running.Rule]. It is [ErrRuleUnknown] with the reason.
+type UnknownRuleError struct {
+	What string // the rule, as the kernel's trace names it
+	Why  string
+}
+
+func (e *UnknownRuleError) Error() string {
+	return fmt.Sprintf("%v: %s: %s", ErrRuleUnknown, e.What, e.Why)
+}
+
+// Unwrap returns [ErrRuleUnknown].
+func (e *UnknownRuleError) Unwrap() error { return ErrRuleUnknown }
+
 // RuleRef names a rule as the kernel's trace does.
 type RuleRef struct {
 	// Table is the table's name. TableHandle tells tables of different families apart; if it is 0 the name must be
@@ -199,7 +212,7 @@ func (h *history) rule(at uint64, ref RuleRef) (Rule, error) {
 		if ref.Handle == 0 {
 			what = fmt.Sprintf("policy of chain %s in table %s", ref.Chain, ref.Table)
 		}
-		return fmt.Errorf("%w: %s: %s", ErrRuleUnknown, what, why)
+		return &UnknownRuleError{What: what, Why: why}
 	}
 
 	// The last state that began before.

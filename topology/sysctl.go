@@ -10,12 +10,27 @@ import (
 // setting is a file under /proc/sys/net and what is written into it.
 type setting struct{ file, value string }
 
-// settings are written before any link exists, so that "default" holds for all of them. IPv4 ones are set although some
-// are the kernel's defaults, because a new namespace copies those of the machine (net.core.devconf_inherit_init_net=0,
-// Documentation/admin-guide/sysctl/net.rst): where docker runs, every namespace would forward.
+// settings are written before any link exists, so that "default" holds for all of them; "all" counts as well where the
+// kernel combines the two.
+//
+// The IPv4 ones are set although most are the kernel's defaults, because a new namespace copies those of the machine
+// (net.core.devconf_inherit_init_net=0, Documentation/admin-guide/sysctl/net.rst).
 var settings = func() []setting {
-	var list []setting
-	for _, scope := range []string{"all", "default", "lo"} {
+	list := []setting{
+		{"ipv4/conf/lo/rp_filter", "0"},
+		// Off by boot parameter on some machines (ipv6.disable_ipv6=1).
+		{"ipv6/conf/lo/disable_ipv6", "0"},
+		{"ipv6/conf/default/disable_ipv6", "0"},
+		{"ipv6/conf/all/accept_dad", "0"},
+		{"ipv6/conf/default/accept_dad", "0"},
+		{"ipv6/conf/default/accept_ra", "0"},
+		{"ipv6/conf/default/accept_redirects", "0"},
+		{"ipv6/conf/default/autoconf", "0"},
+		{"ipv6/conf/default/router_solicitations", "0"},
+		// 1 is none: link-local addresses are given by us, as the others.
+		{"ipv6/conf/default/addr_gen_mode", "1"},
+	}
+	for _, scope := range []string{"all", "default"} {
 		prefix := "ipv4/conf/" + scope + "/"
 		list = append(list,
 			// Between paths of equal length the two directions may differ.
@@ -34,19 +49,6 @@ var settings = func() []setting {
 			setting{prefix + "src_valid_mark", "0"},
 		)
 	}
-	for _, scope := range []string{"all", "default"} {
-		prefix := "ipv6/conf/" + scope + "/"
-		list = append(list,
-			setting{prefix + "disable_ipv6", "0"},
-			setting{prefix + "accept_dad", "0"},
-			setting{prefix + "accept_ra", "0"},
-			setting{prefix + "accept_redirects", "0"},
-			setting{prefix + "autoconf", "0"},
-			setting{prefix + "router_solicitations", "0"},
-			// 1 is none: link-local addresses are given by us, as the others.
-			setting{prefix + "addr_gen_mode", "1"},
-		)
-	}
 	return list
 }()
 
@@ -56,7 +58,8 @@ func writeSysctls(forwarding bool) error {
 	if forwarding {
 		value = "1"
 	}
-	// Forwarding first: writing it sets accept_redirects as well (inet_forward_change).
+	// Forwarding is written either way, since it too is copied: where docker runs, every namespace would forward. First,
+	// because writing it sets accept_redirects as well (inet_forward_change, net/ipv4/devinet.c).
 	all := append([]setting{{"ipv4/ip_forward", value}, {"ipv6/conf/all/forwarding", value}}, settings...)
 	for _, s := range all {
 		err := os.WriteFile("/proc/sys/net/"+s.file, []byte(s.value), 0)

@@ -51,8 +51,8 @@ func up(ctx context.Context, n *Network, step func(name string) error) (_ *Runni
 		if err := step("wait for link"); err != nil {
 			return nil, err
 		}
-		if err := r.nodes[link.ends[0]].awaitCarrier(ctx, link.end(0).Name); err != nil {
-			return nil, fmt.Errorf("link %s: wait for carrier: %w", link, err)
+		if err := r.await(ctx, link); err != nil {
+			return nil, fmt.Errorf("link %s: wait until it works: %w", link, err)
 		}
 	}
 	for _, node := range n.nodes {
@@ -116,6 +116,7 @@ func (r *Running) connect(link *Link, step func(string) error) error {
 		LinkAttrs:        netlink.NewLinkAttrs(),
 		PeerName:         ends[1].Name,
 		PeerHardwareAddr: ends[1].MAC[:],
+		PeerTxQLen:       -1, // the kernel's default; 0 would mean none
 		PeerNamespace:    netlink.NsFd(nodes[1].ns.Handle()),
 	}
 	veth.Name, veth.HardwareAddr = ends[0].Name, ends[0].MAC[:]
@@ -143,17 +144,37 @@ func (rn *runningNode) configure(end Interface) error {
 	if err := rn.route.LinkSetUp(device); err != nil {
 		return fmt.Errorf("bring up: %w", err)
 	}
-	for _, prefix := range []netip.Prefix{end.Addr, end.Addr6, end.LinkLocal} {
-		address := &netlink.Addr{IPNet: ipNet(prefix)}
-		if prefix.Addr().Is6() {
-			// Usable at once, whatever the sysctl says.
-			address.Flags = unix.IFA_F_NODAD
-		}
-		if prefix.Addr().IsLinkLocalUnicast() {
-			address.Scope = unix.RT_SCOPE_LINK
-		}
+	for _, address := range end.addresses() {
 		if err := rn.route.AddrAdd(device, address); err != nil {
-			return fmt.Errorf("add address %s: %w", prefix, err)
+			return fmt.Errorf("add address %s: %w", address.IPNet, err)
+		}
+	}
+	return nil
+}
+
+// addresses are those of the device, as netlink takes them.
+func (i Interface) addresses() []*netlink.Addr {
+	return []*netlink.Addr{
+		{IPNet: ipNet(i.Addr)},
+		{IPNet: ipNet(i.Addr6), Flags: unix.IFA_F_NODAD},
+		{IPNet: ipNet(i.LinkLocal), Flags: unix.IFA_F_NODAD, Scope: unix.RT_SCOPE_LINK},
+	}
+}
+
+// await waits for what the kernel does about a link on its own time.
+func (r *Running) await(ctx context.Context, link *Link) error {
+	ends := link.Ends()
+	if err := r.nodes[ends[0].Node].awaitCarrier(ctx, ends[0].Name); err != nil {
+		return err
+	}
+	for _, end := range ends {
+		for _, address := range end.addresses() {
+			if address.IP.To4() != nil {
+				continue
+			}
+			if err := r.nodes[end.Node].awaitAddress6(ctx, end, address); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -114,6 +114,12 @@ func TestUpTwoNodes(t *testing.T) {
 			return err
 		})))
 	}
+	for _, rn := range r.nodes {
+		device, err := rn.route.LinkByName("eth0")
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(device.Attrs().TxQLen, 1000)) // both ends are alike
+		qt.Check(t, qt.Equals(device.Attrs().MTU, 1500))
+	}
 	exchange(t, r, client, server, server.Addr())
 	exchange(t, r, client, server, server.Addr6())
 	exchange(t, r, server, client, client.Addr())
@@ -319,39 +325,43 @@ func TestCloseRemovesNamespaces(t *testing.T) {
 	}
 }
 
-// The wait itself, which newer kernels make unnecessary in Up.
-func TestAwaitCarrierWaitsForTheEvent(t *testing.T) {
+// The waits of Up mostly end at the first look. Here the change comes only once events are being listened for.
+func TestAwaitLooksAgainAfterEvents(t *testing.T) {
 	need(t)
 	var n Network
 	client, server := n.Add(Node{Name: "client"}), n.Add(Node{Name: "server"})
 	r := mustUp(t, &n)
 	near, far := r.nodes[client], r.nodes[server]
-	// A fresh pair, whose near end alone is up.
-	connect := func(name string) (peer netlink.Link) {
-		veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: name, PeerNamespace: netlink.NsFd(far.ns.Handle())}
-		veth.Name = name
-		qt.Assert(t, qt.IsNil(near.route.LinkAdd(veth)))
-		near.devices[name] = veth.Index
-		qt.Assert(t, qt.IsNil(near.route.LinkSetUp(veth)))
-		peer, err := far.route.LinkByName(name)
-		qt.Assert(t, qt.IsNil(err))
-		return peer
-	}
-	result := make(chan error, 1)
+	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "eth0", PeerNamespace: netlink.NsFd(far.ns.Handle())}
+	veth.Name = "eth0"
+	qt.Assert(t, qt.IsNil(near.route.LinkAdd(veth)))
+	near.devices["eth0"] = veth.Index
+	qt.Assert(t, qt.IsNil(near.route.LinkSetUp(veth)))
 
-	peer := connect("late")
-	up, err := near.isUp("late")
-	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.IsFalse(up))
-	go func() { result <- near.awaitCarrier(t.Context(), "late") }()
-	qt.Assert(t, qt.IsNil(far.route.LinkSetUp(peer)))
-	qt.Assert(t, qt.IsNil(<-result))
+	looks, finished := 0, false
+	qt.Assert(t, qt.IsNil(near.await(t.Context(), unix.RTNLGRP_LINK, func() (bool, error) {
+		if looks++; looks != 2 {
+			return finished, nil
+		}
+		finished = true
+		return false, far.route.LinkSetUp(deviceByIndex(2))
+	})))
+	qt.Check(t, qt.Equals(looks, 3))
+	qt.Check(t, qt.IsNil(near.awaitCarrier(t.Context(), "eth0")))
 
-	connect("never")
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { result <- near.awaitCarrier(ctx, "never") }()
-	cancel()
-	qt.Assert(t, qt.ErrorIs(<-result, context.Canceled))
+	looks = 0
+	err := near.await(ctx, unix.RTNLGRP_LINK, func() (bool, error) {
+		if looks++; looks == 2 {
+			cancel()
+		}
+		return false, nil
+	})
+	qt.Check(t, qt.ErrorIs(err, context.Canceled))
+
+	broken := errors.New("broken")
+	err = near.await(t.Context(), unix.RTNLGRP_LINK, func() (bool, error) { return false, broken })
+	qt.Check(t, qt.Equals(err, broken))
 }
 
 func benchmarkUp(b *testing.B, length int, nft string) {

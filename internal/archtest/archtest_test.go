@@ -83,7 +83,7 @@ func TestCheck(t *testing.T) {
 	}, {
 		name:  "a test of bpf sees topology",
 		files: map[string]string{"bpf/a_test.go": source("bpf", module+"/topology")},
-		want:  []string{"bpf/a_test.go: imports topology; bpf may import journey, internal/nearest, internal/golden, internal/netns"},
+		want:  []string{"bpf/a_test.go: imports topology; bpf may import journey, internal/nearest, internal/golden, internal/leak, internal/netns"},
 	}, {
 		name:  "topology sees bpf",
 		files: map[string]string{"topology/a.go": source("topology", module+"/bpf/filter")},
@@ -103,8 +103,8 @@ func TestCheck(t *testing.T) {
 		},
 		want: []string{
 			"suites/x/x_test.go: imports bpf; suites may import harness, topology, packet, assert, journey, " +
-				"internal/golden, internal/netns",
-			"suites/x/x_test.go: imports github.com/cilium/ebpf, which is for bpf",
+				"internal/suite, internal/golden, internal/leak, internal/netns",
+			"suites/x/x_test.go: imports github.com/cilium/ebpf, which is for bpf, internal/leak",
 			"suites/x/x_test.go: imports github.com/vishvananda/netlink, which is for topology, internal/netns, bpf, packet",
 		},
 	}, {

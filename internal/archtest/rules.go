@@ -18,14 +18,15 @@ var rules = []rule{
 	{folder: "topology", own: []string{"internal/netns", "internal/nearest"}},
 	{folder: "assert", own: []string{"journey", "internal/nearest"}},
 	{folder: "harness", own: []string{"bpf", "topology", "packet", "journey", "internal/nearest"}},
-	{folder: "suites", own: []string{"harness", "topology", "packet", "assert", "journey"}, testsOnly: true},
+	{folder: "suites", own: []string{"harness", "topology", "packet", "assert", "journey", "internal/suite"}, testsOnly: true},
 	{folder: "vm", own: []string{"internal/nearest"}},
 	{folder: "cmd", own: []string{"harness", "bpf", "topology", "packet", "journey", "vm", "ci", "internal/nearest"}},
+	{folder: "internal/suite", own: []string{"harness", "internal/leak"}},
 	{folder: "internal"},
 }
 
 // inTests are the folders that the tests of every package may import.
-var inTests = []string{"internal/golden", "internal/netns"}
+var inTests = []string{"internal/golden", "internal/leak", "internal/netns"}
 
 // libraries that may be used in some folders only. Tests in further folders may use them to build what they need.
 var libraries = []struct {
@@ -33,7 +34,7 @@ var libraries = []struct {
 	folders []string
 	tests   []string
 }{
-	{path: "github.com/cilium/ebpf", folders: []string{"bpf"}},
+	{path: "github.com/cilium/ebpf", folders: []string{"bpf", "internal/leak"}},
 	{
 		path:    "github.com/vishvananda",
 		folders: []string{"topology", "internal/netns"},

@@ -135,7 +135,7 @@ var _ = Describe("a tracker that is not to be fooled", func() {
 
 		Expect(journey).To(BeDropped(Reason("NETFILTER_DROP"), At(p.server)))
 		Expect(journey.Outcome().Rule.NFT.RuleText).To(BeEmpty())
-		Expect(journey.Sentence()).To(ContainSubstring("changed outside"))
+		Expect(journey.Sentence()).To(ContainSubstring("its text is not known: somebody else changed the ruleset around that moment"))
 	})
 
 	It("leaves out what was sent before the mark, even if it moves after it", func(ctx SpecContext) {

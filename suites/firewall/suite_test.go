@@ -4,17 +4,14 @@ import (
 	"testing"
 
 	. "github.com/onsi/ginkgo/v2"
-	. "github.com/onsi/gomega"
 
 	"github.com/waybill-dev/waybill/harness"
+	"github.com/waybill-dev/waybill/internal/suite"
 	"github.com/waybill-dev/waybill/topology"
 )
 
 func TestFirewall(t *testing.T) {
-	RegisterFailHandler(Fail)
-	suite, reporter := GinkgoConfiguration()
-	suite.FailOnEmpty = true
-	RunSpecs(t, "firewall", suite, reporter)
+	suite.Run(t, "firewall")
 }
 
 // rules are the server's in most specs. The first rule makes conntrack look at the packets.

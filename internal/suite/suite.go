@@ -1,0 +1,36 @@
+package suite
+
+import (
+	"testing"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+
+	"github.com/waybill-dev/waybill/harness"
+	"github.com/waybill-dev/waybill/internal/leak"
+)
+
+// Run runs the specs of a package as one test. That there are none is a failure, and so is anything that they leave
+// behind.
+func Run(t *testing.T, name string) {
+	t.Helper()
+	before, err := leak.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gomega.RegisterFailHandler(ginkgo.Fail)
+	config, reporter := ginkgo.GinkgoConfiguration()
+	config.FailOnEmpty = true
+	ginkgo.RunSpecs(t, name, config, reporter)
+
+	if err := harness.Shutdown(); err != nil {
+		t.Errorf("shut the harness down: %v", err)
+	}
+	left, err := before.Left()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range left {
+		t.Errorf("the suite left behind: %s", l)
+	}
+}
