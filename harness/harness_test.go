@@ -1,0 +1,178 @@
+package harness_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+	. "github.com/onsi/gomega"
+
+	"github.com/waybill-dev/waybill/bpf"
+	"github.com/waybill-dev/waybill/harness"
+	"github.com/waybill-dev/waybill/internal/leak"
+	"github.com/waybill-dev/waybill/packet"
+	"github.com/waybill-dev/waybill/topology"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := harness.Shutdown(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// needProbes skips where the kernel cannot be observed; make test-suites runs these tests in a VM.
+func needProbes(t *testing.T) {
+	t.Helper()
+	err := harness.Open(t.Context())
+	if errors.Is(err, bpf.ErrNoFunctionProbes) {
+		if os.Getenv(harness.StrictEnv) == "1" {
+			t.Fatal(err)
+		}
+		t.Skipf("make test-suites runs it in a VM: %v", err)
+	}
+	qt.Assert(t, qt.IsNil(err))
+}
+
+type pair struct {
+	net            topology.Network
+	client, server *topology.Node
+}
+
+func newPair() *pair {
+	p := &pair{}
+	p.client = p.net.Add(topology.Node{Name: "client"})
+	p.server = p.net.Add(topology.Node{Name: "server"})
+	p.net.Connect(p.client, p.server)
+	return p
+}
+
+// TestPlainGoTest is the shape of a test without Ginkgo.
+func TestPlainGoTest(t *testing.T) {
+	needProbes(t)
+	g := NewWithT(t)
+	p := newPair()
+	lab := harness.New(t, &p.net)
+	lab.Listen(p.server, 7)
+
+	journey := lab.Follow(t.Context(), p.client, packet.UDP{To: p.server, DstPort: 7})
+
+	g.Expect(journey.Sentence()).To(Equal("delivered to a socket in namespace server"))
+}
+
+func TestMisuse(t *testing.T) {
+	needProbes(t)
+	for _, tc := range []struct {
+		name string
+		do   func(t harness.T, lab *harness.Lab, p *pair)
+		want string
+	}{
+		{
+			"two traces at once",
+			func(_ harness.T, lab *harness.Lab, _ *pair) { lab.Trace(t.Context()); lab.Trace(t.Context()) },
+			"begin a trace: the lab's last one is still under way: seal it first",
+		},
+		{
+			"sealed twice",
+			func(_ harness.T, lab *harness.Lab, _ *pair) {
+				trace := lab.Trace(t.Context())
+				trace.Seal(t.Context())
+				trace.Seal(t.Context())
+			},
+			"seal the trace: it has been sealed already",
+		},
+		{
+			"a misspelt function",
+			func(_ harness.T, lab *harness.Lab, _ *pair) {
+				lab.Trace(t.Context(), harness.TraceOptions{Functions: []string{"ip_fowrard"}})
+			},
+			"begin a trace: observe ip_fowrard: this kernel has no such function, or the compiler made it part of its callers; " +
+				"there is ip_forward",
+		},
+		{
+			"Of without a packet",
+			func(_ harness.T, lab *harness.Lab, _ *pair) { lab.Trace(t.Context()).Seal(t.Context()).Of(nil) },
+			"find the journey of a packet: nil was given instead of what Send returned",
+		},
+		{
+			"a node of another network",
+			func(_ harness.T, lab *harness.Lab, p *pair) {
+				lab.Send(t.Context(), newPair().client, packet.UDP{To: p.server, DstPort: 7})
+			},
+			"send a packet from client: node client is not part of the running network: add it before Up",
+		},
+		{
+			"no port",
+			func(_ harness.T, lab *harness.Lab, p *pair) {
+				lab.Send(t.Context(), p.client, packet.UDP{To: p.server})
+			},
+			`send a packet from client: .*DstPort.*`,
+		},
+		{
+			"the same network twice",
+			func(t harness.T, _ *harness.Lab, p *pair) { harness.New(t, &p.net) },
+			"bring up network: it is up already: close the running one first",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPair()
+			err := harness.Run(func(t harness.T) { tc.do(t, harness.New(t, &p.net), p) })
+			qt.Assert(t, qt.ErrorMatches(err, tc.want+"(?s:.*)"))
+		})
+	}
+}
+
+// TestInvalidNetwork needs no kernel: all faults are told before anything is touched.
+func TestInvalidNetwork(t *testing.T) {
+	var net topology.Network
+	a := net.Add(topology.Node{Name: "a"})
+	net.Add(topology.Node{Name: "a"})
+	net.Connect(a, a)
+	err := harness.Run(func(t harness.T) { harness.New(t, &net) })
+	qt.Assert(t, qt.IsNotNil(err))
+	qt.Check(t, qt.Equals(len(strings.Split(err.Error(), "\n")), 2), qt.Commentf("%v", err))
+}
+
+func TestRunCleansUpLastFirst(t *testing.T) {
+	var order []string
+	note := func(s string) func() { return func() { order = append(order, s) } }
+	boom := errors.New("boom")
+	err := harness.Run(func(t harness.T) {
+		t.Cleanup(note("first"))
+		t.Cleanup(note("second"))
+		t.Fatalf("%v", boom)
+		note("not reached")()
+	})
+	qt.Check(t, qt.ErrorIs(err, boom))
+	qt.Check(t, qt.DeepEquals(order, []string{"second", "first"}))
+
+	err = harness.Run(func(t harness.T) { t.Skipf("no %s here", "kernel") })
+	qt.Check(t, qt.ErrorIs(err, harness.ErrSkipped))
+	qt.Check(t, qt.ErrorMatches(err, "skipped: no kernel here"))
+	qt.Check(t, qt.IsNil(harness.Run(func(harness.T) {})))
+}
+
+// TestLabsLeaveNothing: neither a lab that ends well nor one that ends in the middle of a trace.
+func TestLabsLeaveNothing(t *testing.T) {
+	needProbes(t)
+	before, err := leak.Take()
+	qt.Assert(t, qt.IsNil(err))
+	for _, end := range []func(t harness.T){func(harness.T) {}, func(t harness.T) { t.Fatalf("in the middle") }} {
+		_ = harness.Run(func(ht harness.T) {
+			p := newPair()
+			lab := harness.New(ht, &p.net)
+			trace := lab.Trace(t.Context(), harness.TraceOptions{Functions: []string{"packet_rcv"}})
+			sent := lab.Send(t.Context(), p.client, packet.UDP{To: p.server, DstPort: 7})
+			end(ht)
+			trace.Seal(t.Context()).Of(sent)
+		})
+	}
+	left, err := before.Left()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.HasLen(left, 0), qt.Commentf("%s", strings.Join(left, "\n")))
+}
