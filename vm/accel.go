@@ -26,11 +26,9 @@ type kvmAnswer struct {
 // chooseAccel returns KVM if a guest was seen to boot under it on this machine, otherwise TCG. That /dev/kvm can be
 // opened says little: nested or filtered virtualization fails later, by a crash or by a guest that hangs.
 func chooseAccel(ctx context.Context, qemu string, c Config) (Accel, error) {
-	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
-	if err != nil {
+	if !mayUseKVM() {
 		return TCG, nil
 	}
-	_ = kvm.Close()
 	key, err := machineKey(qemu)
 	if err != nil {
 		return "", err
@@ -58,6 +56,16 @@ func chooseAccel(ctx context.Context, qemu string, c Config) (Accel, error) {
 		return KVM, nil
 	}
 	return TCG, nil
+}
+
+// mayUseKVM tells whether this user can open KVM's device.
+func mayUseKVM() bool {
+	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	_ = kvm.Close()
+	return true
 }
 
 // machineKey changes when the answer about KVM may: with a boot of this machine and with another QEMU.

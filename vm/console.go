@@ -59,6 +59,11 @@ func (c *consoleLog) all() []string {
 	return out
 }
 
+// contains tells whether one of the lines kept contains text.
+func (c *consoleLog) contains(text string) bool {
+	return slices.ContainsFunc(c.all(), func(line string) bool { return strings.Contains(line, text) })
+}
+
 // last returns the last n lines.
 func (c *consoleLog) last(n int) []string {
 	all := c.all()

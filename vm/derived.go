@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// derived opens what make writes for a file of the host, from the user's cache folder if it was made before. It is
+// derived opens what convert writes for a file of the host, from the user's cache folder if it was made before. It is
 // made again when the file has changed, and the old one is removed.
-func derived(file string, make func(raw []byte, w io.Writer) error) (*os.File, error) {
+func derived(file string, convert func(raw []byte, w io.Writer) error) (*os.File, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func derived(file string, make func(raw []byte, w io.Writer) error) (*os.File, e
 	if err != nil {
 		return nil, err
 	}
-	if err := writeAtomically(cached, func(w io.Writer) error { return make(raw, w) }); err != nil {
+	if err := writeAtomically(cached, func(w io.Writer) error { return convert(raw, w) }); err != nil {
 		return nil, fmt.Errorf("uncompress %s: %w", file, err)
 	}
 	for _, o := range old {

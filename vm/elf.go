@@ -95,7 +95,7 @@ func readObject(path string) (object, error) {
 		}
 		return o, fmt.Errorf("read program: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if f.Machine != elf.EM_X86_64 || f.Class != elf.ELFCLASS64 {
 		return o, fmt.Errorf("%s is built for %s, and the VM runs x86-64 programs", path,
 			strings.TrimPrefix(f.Machine.String(), "EM_"))
@@ -172,7 +172,7 @@ func fits(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if f.Machine != elf.EM_X86_64 || f.Class != elf.ELFCLASS64 {
 		return errors.ErrUnsupported
 	}

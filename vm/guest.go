@@ -135,7 +135,7 @@ func (l *guestLink) run(s spec, tree *moduleTree, control *os.File) error {
 	if err := tree.load(s.Modules); err != nil {
 		return l.fail(control, err)
 	}
-	if err := loopbackUp(); err != nil {
+	if err := errors.Join(setUpNetwork(), enableModprobe()); err != nil {
 		return l.fail(control, err)
 	}
 	p, err := startProgram(s)

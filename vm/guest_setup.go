@@ -58,6 +58,17 @@ func empty(dir string) bool {
 	return err != nil || len(entries) == 0
 }
 
+// hostName is the guest's; without one the kernel's own is "(none)".
+const hostName = "waybill"
+
+// setUpNetwork names the guest and brings up its loopback device.
+func setUpNetwork() error {
+	if err := unix.Sethostname([]byte(hostName)); err != nil {
+		return fmt.Errorf("set host name: %w", err)
+	}
+	return loopbackUp()
+}
+
 // loopbackUp brings up the loopback device of the guest's first network namespace, which brings its addresses.
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

@@ -5,10 +5,10 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
+	"github.com/pierrec/lz4/v4"
 	"github.com/ulikunitz/xz"
 )
 
@@ -73,14 +73,14 @@ func uncompressImage(raw []byte) ([]byte, error) {
 		if r, err = (xz.ReaderConfig{SingleStream: true}).NewReader(bytes.NewReader(stream)); err == nil {
 			_, err = io.Copy(out, r)
 		}
+	case bytes.HasPrefix(payload, []byte{0x02, 0x21, 0x4c, 0x18}): // LZ4's older format
+		_, err = io.Copy(out, lz4.NewReader(bytes.NewReader(stream)))
 	default:
 		return nil, &imageError{"its kind of compression is not known here"}
 	}
-	if errors.Is(err, errNoZstd) {
-		return nil, &imageError{err.Error()}
-	}
 	if err != nil {
-		return nil, fmt.Errorf("uncompress kernel image: %w", err)
+		// Be it that zstd is missing or that a filter is unknown here: the kernel can uncompress itself.
+		return nil, &imageError{err.Error()}
 	}
 	if !hasPVHEntry(out.Bytes()) {
 		return nil, &imageError{"it has no PVH entry point"}
@@ -95,7 +95,7 @@ func hasPVHEntry(plain []byte) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	const physEntry = 18
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_NOTE {

@@ -55,7 +55,7 @@ func newInitramfs() *initramfs {
 var etcFiles = map[string]string{
 	"passwd":        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
 	"group":         "root:x:0:\nnogroup:x:65534:\n",
-	"hosts":         "127.0.0.1 localhost\n::1 localhost\n",
+	"hosts":         "127.0.0.1 localhost " + hostName + "\n::1 localhost\n",
 	"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\n",
 	// nft prints protocol numbers as names when it finds them here.
 	"protocols": "ip 0 IP\nicmp 1 ICMP\nigmp 2 IGMP\nipencap 4 IP-ENCAP\ntcp 6 TCP\nudp 17 UDP\nipv6 41 IPv6\n" +
@@ -138,6 +138,9 @@ func (i *initramfs) write(w io.Writer) error {
 			return fmt.Errorf("write initramfs: %w", err)
 		}
 		return nil
+	}
+	if err := put(cpio.Directory(".", 0o755)); err != nil {
+		return err
 	}
 	for _, d := range slices.Sorted(maps.Keys(i.dirs)) {
 		if err := put(cpio.Directory(d, i.dirs[d])); err != nil {

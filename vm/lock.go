@@ -11,7 +11,7 @@ import (
 
 // lockMachine waits until no other machine of this user runs: two emulated boots at once on few CPUs upset the
 // guests' timer calibration. The lock ends with the process that holds it.
-func lockMachine(ctx context.Context, c Config) (unlock func(), err error) {
+func lockMachine(ctx context.Context, c Config) (unlock func(), _ error) {
 	path, err := cachePath("vm.lock")
 	if err != nil {
 		return nil, err
@@ -20,40 +20,39 @@ func lockMachine(ctx context.Context, c Config) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
-	unlock = func() { _ = f.Close() }
+	// Not the result of that name, which a return sets: an abandoned wait still needs it.
+	release := func() { _ = f.Close() }
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
-		return unlock, nil
+		return release, nil
 	}
 	if !errors.Is(err, unix.EWOULDBLOCK) {
-		unlock()
+		release()
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	c.Notice("another VM of yours is running: waiting for it to end")
-	locked := make(chan error, 1)
+	var lockErr error
+	locked := make(chan struct{})
 	go func() {
-		for {
-			err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
-			if !errors.Is(err, unix.EINTR) {
-				locked <- err
-				return
-			}
+		defer close(locked)
+		for lockErr = unix.EINTR; errors.Is(lockErr, unix.EINTR); {
+			lockErr = unix.Flock(int(f.Fd()), unix.LOCK_EX)
 		}
 	}()
 	// A wait for flock cannot be taken back: an abandoned one ends, and lets go, when the other machine does.
 	abandon := func() {
 		go func() {
 			<-locked
-			unlock()
+			release()
 		}()
 	}
 	select {
-	case err := <-locked:
-		if err != nil {
-			unlock()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+	case <-locked:
+		if lockErr != nil {
+			release()
+			return nil, fmt.Errorf("lock %s: %w", path, lockErr)
 		}
-		return unlock, nil
+		return release, nil
 	case sig := <-c.Signals:
 		abandon()
 		return nil, &InterruptedError{Signal: sig}

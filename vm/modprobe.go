@@ -14,6 +14,15 @@ import (
 
 const modprobePath = "/sbin/modprobe"
 
+// enableModprobe lets the kernel find its modprobe. Not before the program is about to start: while it boots, the
+// kernel asks for ciphers that it can do without, and each answer would take emulation a quarter of a second.
+func enableModprobe() error {
+	if err := os.Symlink("/init", modprobePath); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("provide modprobe: %w", err)
+	}
+	return nil
+}
+
 // modprobe loads the modules that the arguments of modprobe(8) name, by name or alias. Of its options it knows those
 // that the kernel uses (-q, --) and -a.
 func modprobe(args []string) error {

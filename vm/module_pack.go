@@ -93,7 +93,6 @@ func (i *initramfs) addModuleFiles(tree *moduleTree, files []string) error {
 	i.addText(guestModules+"/modules.dep", deps.String())
 	i.addText(guestModules+"/modules.builtin", builtin.String())
 	i.addText(guestModules+"/modules.alias", aliases.String())
-	i.links[guestPath(modprobePath)] = "/init"
 	if tree.dir != "" {
 		i.links["/usr/lib/modules/"+filepath.Base(tree.dir)] = guestModules
 		i.mkdir("/usr/lib/modules", 0o755)

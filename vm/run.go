@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 )
 
 // Run runs a program under another kernel and returns when it has ended. Ending ctx ends the machine.
@@ -16,6 +19,9 @@ import (
 func Run(ctx context.Context, c Config) (Result, error) {
 	c, err := c.withDefaults()
 	if err != nil {
+		return Result{}, err
+	}
+	if err := c.Kernel.check(); err != nil {
 		return Result{}, err
 	}
 	qemu, err := findQEMU()
@@ -43,19 +49,38 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	return boot(ctx, qemu, accel, c, root)
 }
 
+// Check finds what is wrong with a configuration as far as it can be told without the kernel: before one is fetched
+// for nothing.
+func Check(c Config) error {
+	c, err := c.withDefaults()
+	if err != nil {
+		return err
+	}
+	if _, err := findQEMU(); err != nil {
+		return err
+	}
+	_, err = packPrograms(c)
+	return err
+}
+
 // pack lists what the guest gets. All that can be wrong with the program, its libraries and the modules is found here.
 func pack(c Config) (*initramfs, error) {
-	self, err := os.Executable()
+	root, err := packPrograms(c)
 	if err != nil {
-		return nil, fmt.Errorf("find this executable: %w", err)
+		return nil, err
 	}
+	return root, root.addKernelModules(c)
+}
+
+// packPrograms lists all that the guest gets but the kernel's modules.
+func packPrograms(c Config) (*initramfs, error) {
 	root := newInitramfs()
 	libs := newLibraries()
 	program, err := findProgram(c.Program)
 	if err != nil {
 		return nil, err
 	}
-	if err := root.addSelf(self, libs); err != nil {
+	if err := root.addSelf(libs); err != nil {
 		return nil, err
 	}
 	programs := []string{program}
@@ -85,11 +110,15 @@ func pack(c Config) (*initramfs, error) {
 		}, c.Env...),
 		Dir: c.Dir,
 	}
-	return root, root.addKernelModules(c)
+	return root, nil
 }
 
 // addSelf adds this executable as the guest's first process.
-func (i *initramfs) addSelf(self string, libs *libraries) error {
+func (i *initramfs) addSelf(libs *libraries) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this executable: %w", err)
+	}
 	needs, err := libs.closure(self)
 	if err != nil {
 		return err
@@ -100,33 +129,44 @@ func (i *initramfs) addSelf(self string, libs *libraries) error {
 }
 
 func (i *initramfs) addFile(f File) error {
-	st, err := os.Stat(f.Src)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
+	src, err := filepath.Abs(f.Src)
+	if err != nil {
+		return fmt.Errorf("pack file %s: %w", f.Src, err)
+	}
+	if f.Dst == "" {
+		f.Dst = src
+	}
+	if _, err := os.Stat(src); errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("file %s does not exist", f.Src)
-	case err != nil:
+	}
+	if src, err = filepath.EvalSymlinks(src); err != nil {
 		return fmt.Errorf("pack file: %w", err)
-	case !st.Mode().IsRegular():
-		return fmt.Errorf("%s is not a file: name each file that the guest needs", f.Src)
 	}
-	dst := f.Dst
-	if dst == "" {
-		if dst, err = filepath.Abs(f.Src); err != nil {
-			return fmt.Errorf("pack file %s: %w", f.Src, err)
+	return filepath.WalkDir(src, func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("pack file: %w", err)
 		}
-	}
-	i.addHost(dst, f.Src, uint64(st.Mode().Perm()))
-	return nil
+		st, err := os.Stat(p)
+		if err != nil {
+			return fmt.Errorf("pack file: %w", err)
+		}
+		dst := path.Join(f.Dst, strings.TrimPrefix(p, src))
+		switch {
+		case st.IsDir():
+			i.mkdir(guestPath(dst), uint64(st.Mode().Perm()))
+		case st.Mode().IsRegular():
+			i.addHost(dst, p, uint64(st.Mode().Perm()))
+		default:
+			return fmt.Errorf("%s is neither a file nor a folder", p)
+		}
+		return nil
+	})
 }
 
 // packProbe lists what a guest gets that has nothing to do but to come up.
 func packProbe(c Config) (*initramfs, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this executable: %w", err)
-	}
 	root := newInitramfs()
-	if err := root.addSelf(self, newLibraries()); err != nil {
+	if err := root.addSelf(newLibraries()); err != nil {
 		return nil, err
 	}
 	root.spec.Probe = true

@@ -149,6 +149,9 @@ func (r *run) explain(why error) error {
 	}
 	if errors.Is(why, errMachineEnded) {
 		reason := "QEMU ended"
+		if r.console.contains("Initramfs unpacking failed") {
+			reason = fmt.Sprintf("its %d MiB of memory are too few for the files that it was given: give it more", r.c.MemoryMiB)
+		}
 		if said := firstLine(r.m.log.String()); said != "" {
 			reason += ", saying: " + said
 		}

@@ -6,4 +6,8 @@
 //	waybill demo                                          a dropped packet and its journey
 //
 // Run it with --help for every flag.
+//
+// The exit status of waybill vm is that of the program, or 128 + N if signal N ended it. It is 2 for a command line that
+// makes no sense, 124 if the program ran out of time, 125 if it was not run or its kernel died, and 128 + N if signal N
+// came before the program ran. Signals that come later are sent on to the program.
 package main

@@ -10,9 +10,12 @@ import (
 	"github.com/waybill-dev/waybill/vm/kernel"
 )
 
+// defaultKernel is the name of the kernel that is used when none is named.
+const defaultKernel = "6.12"
+
 type kernelCommand struct {
 	List  kernelListCommand  `cmd:"" help:"List the kernels."`
-	Fetch kernelFetchCommand `cmd:"" help:"Fetch kernels, or newer versions of them."`
+	Fetch kernelFetchCommand `cmd:"" help:"Fetch kernels."`
 }
 
 // kernelStore returns the store of the kernels that are listed in ci/kernels.
@@ -23,9 +26,6 @@ func kernelStore() (kernel.Store, error) {
 	}
 	return kernel.Store{List: list, Mirror: os.Getenv("WAYBILL_DEBIAN_MIRROR"), Progress: notice}, nil
 }
-
-// notice prints a line about something that takes a while.
-func notice(line string) { fmt.Fprintln(os.Stderr, "waybill: "+line) }
 
 type kernelListCommand struct{}
 
@@ -51,7 +51,8 @@ func (kernelListCommand) Run() error {
 }
 
 type kernelFetchCommand struct {
-	Names []string `arg:"" name:"name" help:"Names of kernels, as waybill kernel list shows them."`
+	Update bool     `help:"Fetch also what is at hand already: there may be a newer version."`
+	Names  []string `arg:"" name:"name" help:"Names of kernels, as waybill kernel list shows them."`
 }
 
 func (c kernelFetchCommand) Run(ctx context.Context) error {
@@ -59,6 +60,8 @@ func (c kernelFetchCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	// A wrong name is found before anything is downloaded.
 	for _, name := range c.Names {
 		if _, err := store.List.Find(name); err != nil {
@@ -66,12 +69,17 @@ func (c kernelFetchCommand) Run(ctx context.Context) error {
 		}
 	}
 	for _, name := range c.Names {
-		if err := store.Fetch(ctx, name); err != nil {
+		if err := c.fetch(ctx, store, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// defaultKernel is the name of the kernel that is used when none is named.
-const defaultKernel = "6.12"
+func (c kernelFetchCommand) fetch(ctx context.Context, store kernel.Store, name string) error {
+	if c.Update {
+		return store.Update(ctx, name)
+	}
+	_, err := store.Get(ctx, name)
+	return err
+}

@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"syscall"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/waybill-dev/waybill/vm"
+	"github.com/waybill-dev/waybill/vm/kernel"
 )
 
 // networkModules are loaded before every program, as far as the kernel has them: what most tests of the network need,
@@ -29,16 +32,24 @@ var ondemandModules = []string{
 type vmCommand struct {
 	Kernel  string        `default:"${defaultKernel}" help:"Kernel to run under, as waybill kernel list names it (${default})."`
 	Bin     []string      `placeholder:"PROG" help:"Program of this machine that PROGRAM starts, packed with its libraries; repeatable."`
+	File    []string      `placeholder:"SRC[:DST]" sep:"none" help:"File or folder of this machine that PROGRAM reads, and its path in the VM; repeatable."`
 	Module  []string      `placeholder:"NAME" help:"Kernel module to load, beside those that network tests need; repeatable."`
 	Memory  int           `placeholder:"MIB" help:"Memory of the VM in MiB (2048)."`
 	CPUs    int           `name:"cpus" placeholder:"N" help:"CPUs of the VM (those of this machine, at most 2)."`
 	Timeout time.Duration `help:"Longest run; then the program gets SIGQUIT, and the VM ends (10m; 0 for none)." default:"10m"`
 	Env     []string      `placeholder:"KEY=VALUE" sep:"none" help:"Variable for the program's environment; repeatable."`
-	Dir     string        `placeholder:"DIR" help:"Working folder of the program in the VM (/)."`
+	Dir     string        `placeholder:"DIR" help:"Working folder of the program in the VM (/; for a test binary, this one)."`
 	Append  string        `placeholder:"TEXT" help:"More parameters for the kernel's command line."`
 	Accel   string        `enum:"auto,kvm,tcg" default:"auto" help:"auto (KVM if it works here, otherwise emulation), kvm or tcg."`
 	Console bool          `help:"Show the kernel's console on standard error."`
 	Command []string      `arg:"" name:"program" passthrough:"" help:"Program of this machine to run, and its arguments."`
+}
+
+// Help is shown by waybill vm --help.
+func (vmCommand) Help() string {
+	return "The program, static or with the libraries it needs, is packed into an initramfs with kernel modules and booted " +
+		"with QEMU: no image, no network, no root. Its output and its exit status come back. As \"go test -exec " +
+		"'waybill vm --'\" it runs tests. Exit status 124: out of time; 125: the program was not run, or the kernel died."
 }
 
 // Run runs the program. Its exit status becomes the command's.
@@ -48,11 +59,18 @@ func (c vmCommand) Run(ctx context.Context) error {
 		args = args[1:]
 	}
 	if len(args) == 0 {
-		return fmt.Errorf("no program to run was named: waybill vm [flags] -- PROGRAM ARGS")
+		return errors.New("no program to run was named: waybill vm [flags] -- PROGRAM ARGS")
 	}
 	config := vm.Config{
 		Program: args[0], Args: args[1:], Env: c.Env, Dir: c.Dir, Binaries: c.Bin, Modules: c.Module,
 		MemoryMiB: c.Memory, CPUs: c.CPUs, Timeout: c.Timeout, Append: c.Append, Accel: vm.Accel(c.Accel),
+	}
+	for _, f := range c.File {
+		src, dst, _ := strings.Cut(f, ":")
+		config.Files = append(config.Files, vm.File{Src: src, Dst: dst})
+	}
+	if err := likeGoTest(&config); err != nil {
+		return err
 	}
 	if c.Console {
 		config.Console = os.Stderr
@@ -67,6 +85,23 @@ func (c vmCommand) Run(ctx context.Context) error {
 	return nil
 }
 
+// likeGoTest gives a test binary what it expects of go test, which runs it in the folder of its package: that folder,
+// and its testdata.
+func likeGoTest(config *vm.Config) error {
+	if !strings.HasSuffix(config.Program, ".test") || config.Dir != "" {
+		return nil
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("find this folder: %w", err)
+	}
+	config.Dir = dir
+	if st, err := os.Stat(filepath.Join(dir, "testdata")); err == nil && st.IsDir() {
+		config.Files = append(config.Files, vm.File{Src: filepath.Join(dir, "testdata")})
+	}
+	return nil
+}
+
 // runInVM runs this executable with args in a VM under a named kernel, with host programs beside it, and returns its
 // exit status. Output goes to this process's own, signals to the executable in the VM.
 func runInVM(ctx context.Context, kernelName string, args, bins []string) (exit int, err error) {
@@ -77,17 +112,19 @@ func runInVM(ctx context.Context, kernelName string, args, bins []string) (exit 
 	return runVM(ctx, kernelName, vm.Config{Program: self, Args: args, Binaries: bins})
 }
 
-// passedSignals are sent on to the program.
-var passedSignals = []os.Signal{
-	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
-}
-
+// runVM runs what config says under a named kernel, as the program of this process.
 func runVM(ctx context.Context, kernelName string, config vm.Config) (int, error) {
 	store, err := kernelStore()
 	if err != nil {
 		return 0, err
 	}
-	if config.Kernel, err = store.Get(ctx, kernelName); err != nil {
+	if _, err := store.List.Find(kernelName); err != nil {
+		return 0, err
+	}
+	if err := vm.Check(config); err != nil {
+		return 0, err
+	}
+	if config.Kernel, err = getKernel(ctx, store, kernelName); err != nil {
 		return 0, err
 	}
 	signals := make(chan os.Signal, 4)
@@ -95,10 +132,19 @@ func runVM(ctx context.Context, kernelName string, config vm.Config) (int, error
 	defer signal.Stop(signals)
 	config.Signals = signals
 	config.OptionalModules, config.OnDemand = networkModules, ondemandModules
-	config.Stdout, config.Stderr, config.Notice = os.Stdout, os.Stderr, notice
+	config.Notice = notice
+	line := newPassing(fmt.Sprintf("waybill: booting kernel %s …", kernelName))
+	defer line.clear()
+	config.Stdout, config.Stderr = line.before(os.Stdout), line.before(os.Stderr)
 	result, err := vm.Run(ctx, config)
 	if err != nil {
 		return 0, err
 	}
 	return result.ExitCode, nil
+}
+
+func getKernel(ctx context.Context, store kernel.Store, name string) (vm.Kernel, error) {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	return store.Get(ctx, name)
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -188,22 +190,35 @@ func (a *apt) run(ctx context.Context, name string, args ...string) (string, err
 
 // command runs a tool and returns its output; its own words are the error if it fails.
 func command(ctx context.Context, dir, name string, args ...string) (string, error) {
+	var stdout bytes.Buffer
+	err := runTool(ctx, dir, &stdout, name, args...)
+	return stdout.String(), err
+}
+
+// runTool runs a tool that ends with this process, with all that it started when ctx ends.
+func runTool(ctx context.Context, dir string, stdout io.Writer, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, tool(name), args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
-		}
-		if said := complaint(stderr.String()); said != "" {
-			return "", fmt.Errorf("%s: %s", name, said)
-		}
-		return "", fmt.Errorf("%s: %w", name, err)
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = stdout, &stderr
+	// A group of its own: Ctrl-C in the terminal is for this process, which ends the group.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	// Pdeathsig comes with the end of the thread that forked: it must stay until the tool has ended (prctl(2)).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
-	return stdout.String(), nil
+	if said := complaint(stderr.String()); said != "" {
+		return fmt.Errorf("%s: %s", name, strings.TrimPrefix(said, name+": "))
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // tool finds a program also where a user's PATH does not lead: depmod is in /usr/sbin.

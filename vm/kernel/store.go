@@ -133,9 +133,9 @@ func (s Store) Get(ctx context.Context, name string) (vm.Kernel, error) {
 	}, nil
 }
 
-// Fetch fetches a kernel by name, also if the store has one of that name already: its package may have been updated.
-// What the store has stays until the new one is complete.
-func (s Store) Fetch(ctx context.Context, name string) error {
+// Update fetches a kernel by name, also if the store has one of that name already: there may be a newer version. What
+// the store has stays until the new one is complete.
+func (s Store) Update(ctx context.Context, name string) error {
 	src, err := s.List.Find(name)
 	if err != nil {
 		return err

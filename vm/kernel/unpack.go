@@ -2,39 +2,32 @@ package kernel
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // unpack takes out of a package what a VM needs: the image, its configuration and the modules.
 func unpack(ctx context.Context, deb, to string) error {
-	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
-	}
-	err = extract(tar.NewReader(out), to)
-	_, _ = io.Copy(io.Discard, out) // dpkg-deb must not end by a broken pipe
-	if waitErr := cmd.Wait(); waitErr != nil {
-		if said := complaint(stderr.String()); said != "" {
-			return fmt.Errorf("unpack %s: %s", filepath.Base(deb), said)
+	r, w := io.Pipe()
+	extracted := make(chan error, 1)
+	go func() {
+		err := extract(tar.NewReader(r), to)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r) // the padding after the archive's end
 		}
-		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), waitErr)
+		_ = r.CloseWithError(err)
+		extracted <- err
+	}()
+	err := runTool(ctx, "", w, "dpkg-deb", "--fsys-tarfile", deb)
+	_ = w.CloseWithError(err) // an archive that was cut short must not look like one that ended
+	if extractErr := <-extracted; err == nil {
+		err = extractErr
 	}
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
