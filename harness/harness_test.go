@@ -145,7 +145,8 @@ func TestRunCleansUpLastFirst(t *testing.T) {
 	err := harness.Run(func(t harness.T) {
 		t.Cleanup(note("first"))
 		t.Cleanup(note("second"))
-		t.Fatalf("%v", boom)
+		fail := func() { t.Fatalf("%v", boom) }
+		fail()
 		note("not reached")()
 	})
 	qt.Check(t, qt.ErrorIs(err, boom))

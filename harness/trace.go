@@ -22,6 +22,9 @@ type TraceOptions struct {
 	// WithoutMilestones leaves out the functions that are observed by default. What remains are Functions, nftables
 	// verdicts, and drops.
 	WithoutMilestones bool
+	// Patience bounds the wait for packets to settle when the trace is sealed. Zero means two seconds, more on a slow
+	// machine. Shorten it for a packet that is meant to get stuck.
+	Patience time.Duration
 }
 
 // Trace is an observation under way.
@@ -30,6 +33,7 @@ type Trace struct {
 	collector *collector
 	mark      uint64
 	before    bpf.Account
+	patience  time.Duration
 	ended     bool
 }
 
@@ -43,7 +47,8 @@ func (l *Lab) Trace(ctx context.Context, options ...TraceOptions) *Trace {
 	if len(options) > 1 {
 		l.t.Fatalf("begin a trace: give one TraceOptions, not %d", len(options))
 	}
-	functions, err := l.functions(append(options, TraceOptions{})[0])
+	chosen := append(options, TraceOptions{})[0]
+	functions, err := l.functions(chosen)
 	if err != nil {
 		l.t.Fatalf("begin a trace: %v", err)
 	}
@@ -65,6 +70,9 @@ func (l *Lab) Trace(ctx context.Context, options ...TraceOptions) *Trace {
 	trace, err := l.begin(ctx)
 	if err != nil {
 		l.t.Fatalf("begin a trace: %v", errors.Join(err, l.scope.Disarm()))
+	}
+	if chosen.Patience != 0 {
+		trace.patience = chosen.Patience
 	}
 	return trace
 }
@@ -88,7 +96,7 @@ func (l *Lab) functions(options TraceOptions) ([]string, error) {
 
 // begin sets the mark. What is observed while it is being set is kept until it is known on which side it falls.
 func (l *Lab) begin(ctx context.Context) (*Trace, error) {
-	t := &Trace{lab: l, collector: &collector{changed: make(chan struct{}, 1)}}
+	t := &Trace{lab: l, collector: &collector{changed: make(chan struct{}, 1)}, patience: l.observatory.patience}
 	l.mu.Lock()
 	l.current = t.collector
 	l.mu.Unlock()
@@ -116,8 +124,7 @@ func (t *Trace) end() {
 }
 
 // Seal waits until every packet since the mark has come to its end or to rest, and yields the record. It does not wait
-// longer than a few seconds, more on a slow machine: what has not settled by then is undetermined, and the record says
-// so.
+// longer than [TraceOptions.Patience]: what has not settled by then is undetermined, and the record says so.
 func (t *Trace) Seal(ctx context.Context) *Record {
 	t.lab.t.Helper()
 	if t.ended {
@@ -187,7 +194,7 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 // barrier finds it so still, nothing is on its way.
 func (t *Trace) settle(ctx context.Context) (bool, error) {
 	tracker := t.lab.observatory.tracker
-	patience := time.NewTimer(t.lab.observatory.patience)
+	patience := time.NewTimer(t.patience)
 	defer patience.Stop()
 	quiet := 0
 	for {

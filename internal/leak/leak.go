@@ -51,10 +51,9 @@ func programName(id ebpf.ProgramID) string {
 	if err != nil {
 		return fmt.Sprintf("%d, just ending", id)
 	}
-	defer program.Close()
 	info, err := program.Info()
-	if err != nil {
-		return fmt.Sprint(id)
+	if err := errors.Join(err, program.Close()); err != nil {
+		return fmt.Sprintf("%d: %v", id, err)
 	}
 	return fmt.Sprintf("%d %s (%s)", id, info.Name, info.Type)
 }

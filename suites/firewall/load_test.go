@@ -51,9 +51,9 @@ var _ = Describe("a tracker under load", func() {
 			defer GinkgoRecover()
 			conn, err := listener.Accept()
 			Expect(err).NotTo(HaveOccurred())
-			defer conn.Close()
 			n, err := io.Copy(io.Discard, conn)
 			Expect(err).NotTo(HaveOccurred())
+			Expect(conn.Close()).To(Succeed())
 			received <- n
 		}()
 		var conn net.Conn
