@@ -23,6 +23,9 @@ func (r *Record) Of(sent *packet.Sent) *journey.Journey {
 		r.t.Fatalf("find the journey of %s: it was sent before the trace began; begin the trace first, then send", sent)
 	}
 	j, err := r.record.Of(sent)
+	if err != nil && sent.Err != nil {
+		r.t.Fatalf("find the journey of %s: sending it failed: %v; %v", sent, sent.Err, err)
+	}
 	if err != nil {
 		r.t.Fatalf("%v", err)
 	}

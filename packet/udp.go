@@ -64,6 +64,10 @@ func (u UDP) open(sent *Sent) (err error) {
 	if sent.Cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE); err != nil {
 		return fmt.Errorf("send UDP: read socket cookie: %w", err)
 	}
+	// A test that sends to a broadcast address means it.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
+		return fmt.Errorf("send UDP: allow broadcast: %w", err)
+	}
 	if u.Src != nil || u.SrcPort != 0 {
 		src := unspecified(to)
 		if u.Src != nil {
