@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/go-quicktest/qt"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
@@ -51,7 +52,7 @@ var (
 	}
 	addresses = cmpopts.EquateComparable(netip.Addr{})
 
-	tracker = &Tracker{reasons: dropReasons{2: "NOT_SPECIFIED", 8: "NETFILTER_DROP"}}
+	tracker = &Tracker{reasons: &dropReasons{types: btf.NewCache(), read: map[string]bool{}, names: map[uint32]string{2: "NOT_SPECIFIED", 8: "NETFILTER_DROP"}}}
 )
 
 func sampleEvent(probe uint16, has trackerSection) trackerEvent {

@@ -9,4 +9,6 @@ var (
 	ErrNoBTF = errors.New("the kernel has no BTF")
 	// ErrNoFunction means that the kernel has no function of that name that could be observed.
 	ErrNoFunction = errors.New("this kernel has no such function, or the compiler made it part of its callers")
+	// ErrNotAttachable means that the kernel names the function among its types, but lets no program attach to it.
+	ErrNotAttachable = errors.New("this kernel lets no program attach to it")
 )

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -26,22 +27,16 @@ func findFunction(types *btf.Spec, name string) (*btf.Func, error) {
 // function is a kernel function that can be observed.
 type function struct {
 	name    string
-	program string // of the collection
-}
-
-var byArgument = []string{
-	trackerProgFunctionArg0, trackerProgFunctionArg1, trackerProgFunctionArg2, trackerProgFunctionArg3,
-	trackerProgFunctionArg4,
+	program string // of the back end's family
 }
 
 // resolve finds the program that can observe the named function.
 func (t *Tracker) resolve(name string) (function, error) {
 	if name == nftFunction {
-		if t.collection.Programs[trackerProgNftTracePacket] == nil {
-			return function{}, fmt.Errorf("observe %s: the module %s was not loaded when the tracker was opened", name,
-				nftModule)
+		if t.nft.program == "" {
+			return function{}, fmt.Errorf("observe %s: %s", name, t.nft.why)
 		}
-		return function{name, trackerProgNftTracePacket}, nil
+		return function{name, t.nft.program}, nil
 	}
 	fn, err := t.lookup(name)
 	if err != nil {
@@ -50,12 +45,44 @@ func (t *Tracker) resolve(name string) (function, error) {
 	switch i := skbArgument(fn); {
 	case i < 0:
 		return function{}, fmt.Errorf("observe %s: none of its arguments is a struct sk_buff *", name)
-	case i >= len(byArgument):
+	case i >= len(t.family.byArgument):
 		return function{}, fmt.Errorf("observe %s: its packet is argument %d, and only the first %d can be read", name, i+1,
-			len(byArgument))
+			len(t.family.byArgument))
 	default:
-		return function{name, byArgument[i]}, nil
+		return function{name, t.family.byArgument[i]}, nil
 	}
+}
+
+// verdictProbe says how nftables verdicts are observed: by the program that knows the function's arguments on this kernel,
+// or not at all, and why.
+type verdictProbe struct {
+	program string
+	why     string
+}
+
+// findVerdicts chooses a family's program by the arguments that the module's BTF declares.
+func findVerdicts(module *btf.Spec, family family) verdictProbe {
+	if module == nil {
+		return verdictProbe{why: "the module " + nftModule + " was not loaded when the tracker was opened"}
+	}
+	fn, err := findFunction(module, nftFunction)
+	if err != nil {
+		return verdictProbe{why: ErrNoFunction.Error()}
+	}
+	var arguments []string
+	if proto, ok := fn.Type.(*btf.FuncProto); ok {
+		for _, p := range proto.Params {
+			arguments = append(arguments, structName(p.Type))
+		}
+	}
+	signature := strings.Join(arguments, ", ")
+	switch signature {
+	case "nft_pktinfo, nft_verdict, nft_rule_dp, nft_traceinfo, ":
+		return verdictProbe{program: family.nft}
+	case "nft_traceinfo, nft_chain, ":
+		return verdictProbe{program: family.nftInfo}
+	}
+	return verdictProbe{why: fmt.Sprintf("this kernel gives it arguments that the tracker does not know (%s)", signature)}
 }
 
 // skbArgument returns the position of a function's first argument that is a packet, from 0; -1 if it has none.
@@ -64,7 +91,19 @@ func skbArgument(fn *btf.Func) int {
 	if !ok {
 		return -1
 	}
-	return slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return isSKB(p.Type) })
+	return slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return structName(p.Type) == "sk_buff" })
+}
+
+// structName returns the name of the structure that a parameter points to, const or not; empty if it points to none.
+func structName(t btf.Type) string {
+	pointer, ok := btf.UnderlyingType(t).(*btf.Pointer)
+	if !ok {
+		return ""
+	}
+	if s, ok := btf.UnderlyingType(pointer.Target).(*btf.Struct); ok {
+		return s.Name
+	}
+	return ""
 }
 
 // lookup searches the kernel, then its modules.
@@ -116,14 +155,4 @@ func loadedModules() ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
-}
-
-// isSKB tells whether a parameter is a pointer to an sk_buff, const or not.
-func isSKB(t btf.Type) bool {
-	pointer, ok := btf.UnderlyingType(t).(*btf.Pointer)
-	if !ok {
-		return false
-	}
-	s, ok := btf.UnderlyingType(pointer.Target).(*btf.Struct)
-	return ok && s.Name == "sk_buff"
 }

@@ -1,18 +1,116 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 
 	"github.com/waybill-dev/waybill/journey"
 )
 
-// missCounter counts the runs of a program that the kernel skipped because the CPU was busy with another of its kind.
+// missCounter counts the runs of a program that the kernel skipped because the CPU was busy: with another program of
+// its kind, if it is one of kprobe.multi, and with itself otherwise.
 type missCounter struct {
-	name     string
-	program  *ebpf.Program
-	lifetime bool
+	name    string
+	program *ebpf.Program
+	// link is set instead of the program where the kernel counts calls that did not even get to the program: those of a
+	// kprobe.multi link that ftrace kept back.
+	link link.Link
+	part part
+}
+
+// part is what a program does, and so what it means that a run of it was skipped.
+type part uint8
+
+const (
+	observes part = iota // an event, at a function that a scope armed
+	reports              // something in a packet's life: its origin, its branches, that it is a drop
+	ends                 // the packet's hold on its data, or moves it
+	checks               // that no end was missed; if one was skipped, nothing is lost by it
+	parts
+)
+
+// checking are the programs that look at buffers being born. An end that the kernel skipped is counted by itself; they
+// are for those that nobody thought of.
+var checking = []string{trackerProgKmallocReserve, trackerProgBuildSkbAround}
+
+// endings are the programs without which an identity outlives its packet, or is lost.
+var endings = []string{
+	trackerProgSkbFreeHead, trackerProgKfreeSkbPartial, trackerProgNapiSkbFreeStolenHead, trackerProgNapiReuseSkb,
+	trackerProgPskbExpandHead, trackerProgPskbExpandHeadExit,
+	trackerProgPskbCarveInsideHeader, trackerProgPskbCarveInsideHeaderExit,
+	trackerProgPskbCarveInsideNonlinear, trackerProgPskbCarveInsideNonlinearExit,
+}
+
+// partOf tells what a program of the tracker does.
+func partOf(name string, program *ebpf.Program) part {
+	switch {
+	case program.Type() != ebpf.Tracing:
+		return observes
+	case slices.Contains(endings, name):
+		return ends
+	case slices.Contains(checking, name):
+		return checks
+	}
+	return reports
+}
+
+// missCounters are those of the programs that are loaded. They are safe for concurrent use.
+type missCounters struct {
+	mu       sync.Mutex
+	counters []missCounter
+	retired  uint64 // of programs that observed and of links, that are no more
+}
+
+func (m *missCounters) watch(c missCounter) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.counters = append(m.counters, c)
+}
+
+// retire keeps the count of a program that observed, or of a link, that is going to be closed.
+func (m *missCounters) retire(of missCounter) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.counters, func(c missCounter) bool { return c.program == of.program && c.link == of.link })
+	n, err := m.counters[i].read()
+	m.retired += n
+	m.counters = slices.Delete(m.counters, i, i+1)
+	return err
+}
+
+// sum reads all counters, by part.
+func (m *missCounters) sum() (sums [parts]uint64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sums[observes] = m.retired
+	for _, c := range m.counters {
+		n, err := c.read()
+		if err != nil {
+			return sums, err
+		}
+		sums[c.part] += n
+	}
+	return sums, nil
+}
+
+func (c missCounter) read() (uint64, error) {
+	if c.link != nil {
+		info, err := c.link.Info()
+		if err != nil {
+			return 0, fmt.Errorf("read the misses of %s: %w", c.name, err)
+		}
+		return info.KprobeMulti().Missed, nil
+	}
+	stats, err := c.program.Stats()
+	if err != nil {
+		return 0, fmt.Errorf("read the misses of %s: %w", c.name, err)
+	}
+	return stats.RecursionMisses, nil
 }
 
 var lossCauses = map[trackerLossCause]string{
@@ -24,9 +122,8 @@ var lossCauses = map[trackerLossCause]string{
 
 // Account is a reading of the loss counters.
 type Account struct {
-	scope    []uint64
-	events   uint64
-	lifetime uint64
+	scope  []uint64
+	misses [parts]uint64 // by part
 }
 
 // Account reads the counters now. The difference of two readings is what was lost in between.
@@ -37,35 +134,63 @@ func (s *Scope) Account() (Account, error) {
 		return Account{}, err
 	}
 	a := Account{scope: counts}
-	for _, m := range t.misses {
-		stats, err := m.program.Stats()
-		if err != nil {
-			return Account{}, fmt.Errorf("read the misses of %s: %w", m.name, err)
-		}
-		if m.lifetime {
-			a.lifetime += stats.RecursionMisses
-		} else {
-			a.events += stats.RecursionMisses
-		}
+	a.misses, err = t.losses.sum()
+	return a, err
+}
+
+// Begin reads the counters for a new time of observation, of which [Account.Since] will tell what was lost. Where the
+// kernel skipped an end, a buffer may carry the identity of the packet before, for as long as nobody clears it away: so
+// if that has happened since it was last done, every packet is forgotten here. One that is alive is a new packet when it
+// is seen next. Observations under way, of any scope, do not suffer: those that began before the skip have it in their
+// account, and those that began after it have been here.
+func (s *Scope) Begin() (Account, error) {
+	t := s.tracker
+	t.forgetting.Lock()
+	defer t.forgetting.Unlock()
+	a, err := s.Account()
+	if err != nil || a.misses[ends] == t.forgotten {
+		return a, err
 	}
+	if err := t.forgetAll(); err != nil {
+		return Account{}, err
+	}
+	t.forgotten = a.misses[ends] // what is skipped from here on is in the account
 	return a, nil
 }
 
-// Since lists what was lost since an earlier reading; empty if nothing was. A lifetime hook that was skipped, ever,
-// spoils identity for as long as the tracker lives: a buffer may still carry the ID of the packet before.
-func (a Account) Since(earlier Account) []journey.Loss {
-	var losses []journey.Loss
-	for i, n := range a.scope {
-		if d := n - earlier.scope[i]; d > 0 {
-			losses = append(losses, journey.Loss{Cause: lossCauses[trackerLossCause(i)], Count: d})
+// forgetAll empties the map of identities, first key by first key: to iterate over a map that changes is to begin anew
+// again and again. Packets that arrive meanwhile may make it longer, but not for ever: there are at most as many turns as
+// the map has places.
+func (t *Tracker) forgetAll() error {
+	identities := t.collection.Maps[trackerMapIdentities]
+	for range identities.MaxEntries() {
+		var head uint64
+		if err := identities.NextKey(nil, &head); errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read the packets that are known: %w", err)
+		}
+		if err := identities.Delete(head); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget a packet: %w", err)
 		}
 	}
-	if d := a.events - earlier.events; d > 0 {
-		losses = append(losses, journey.Loss{Cause: "probe hits skipped by the kernel: the CPU was busy with another probe", Count: d})
+	return errors.New("forget the packets that are known: new ones come faster")
+}
+
+// Since lists what was lost since an earlier reading; empty if nothing was.
+func (a Account) Since(earlier Account) []journey.Loss {
+	var losses []journey.Loss
+	add := func(cause string, count uint64) {
+		if count > 0 {
+			losses = append(losses, journey.Loss{Cause: cause, Count: count})
+		}
 	}
-	if a.lifetime > 0 {
-		losses = append(losses, journey.Loss{Cause: "lifetime hooks skipped by the kernel", Count: a.lifetime})
+	for i, n := range a.scope {
+		add(lossCauses[trackerLossCause(i)], n-earlier.scope[i])
 	}
+	add("probe hits skipped by the kernel: the CPU was busy with another probe", a.misses[observes]-earlier.misses[observes])
+	add("lifetime hooks skipped by the kernel", a.misses[reports]-earlier.misses[reports])
+	add("ends of packets skipped by the kernel", a.misses[ends]-earlier.misses[ends])
 	return losses
 }
 

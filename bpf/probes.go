@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	"github.com/cilium/ebpf/link"
 )
 
-// probes are the functions that are attached, for all scopes. Those that were attached together share a link, and are
+// probes are the functions that are attached, for all scopes. Those that were attached together, a group, are
 // detached when nobody holds any of them any more.
 type probes struct {
 	byName map[string]*probe
@@ -22,19 +20,13 @@ type probe struct {
 	group   *group
 }
 
-// group is a kprobe.multi link.
-type group struct {
-	link  link.Link
-	names []string
-}
-
 // hold attaches the functions that are not attached yet, and returns the numbers of all, in order. On failure nothing
 // is held.
 func (t *Tracker) hold(functions []string) ([]uint16, error) {
 	t.arming.Lock()
 	defer t.arming.Unlock()
 
-	fresh := make(map[string]*group) // by program
+	var fresh []function
 	attached := make(map[string]*probe)
 	for _, name := range functions {
 		if t.probes.byName[name] != nil || attached[name] != nil {
@@ -47,34 +39,15 @@ func (t *Tracker) hold(functions []string) ([]uint16, error) {
 		if err != nil {
 			return nil, err
 		}
-		if fresh[fn.program] == nil {
-			fresh[fn.program] = &group{}
-		}
-		p := &probe{group: fresh[fn.program]}
+		p := &probe{}
 		if p.number, err = t.probes.next(attached); err != nil {
 			return nil, err
 		}
-		p.group.names = append(p.group.names, name)
+		fresh = append(fresh, fn)
 		attached[name] = p
 	}
-
-	var links []link.Link
-	for _, program := range slices.Sorted(maps.Keys(fresh)) {
-		g := fresh[program]
-		options := link.KprobeMultiOptions{Symbols: g.names}
-		for _, name := range g.names {
-			options.Cookies = append(options.Cookies, uint64(attached[name].number))
-		}
-		l, err := link.KprobeMulti(t.collection.Programs[program], options)
-		if err != nil {
-			errs := []error{fmt.Errorf("attach to %v: %w", g.names, err)}
-			for _, l := range links {
-				errs = append(errs, l.Close())
-			}
-			return nil, errors.Join(errs...)
-		}
-		g.link = l
-		links = append(links, l)
+	if err := t.attach(fresh, attached); err != nil {
+		return nil, err
 	}
 	maps.Copy(t.probes.byName, attached)
 
@@ -103,7 +76,7 @@ func (t *Tracker) release(functions []string) error {
 		for _, member := range p.group.names {
 			delete(t.probes.byName, member)
 		}
-		errs = append(errs, p.group.link.Close())
+		errs = append(errs, t.detach(p.group))
 	}
 	return errors.Join(errs...)
 }

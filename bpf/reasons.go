@@ -1,50 +1,142 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf/btf"
 )
 
 const reasonPrefix = "SKB_DROP_REASON_"
 
-// dropReasons names the core drop reasons of the running kernel (enum skb_drop_reason, include/net/dropreason-core.h).
-type dropReasons map[uint32]string
+// subsystemReasons are the enumerations of drop reasons that parts of the kernel keep for themselves, and the modules
+// that declare them. Their values have the subsystem's number in the upper half (enum skb_drop_reason_subsys,
+// include/net/dropreason.h).
+var subsystemReasons = []struct{ enum, module string }{
+	{"qdisc_drop_reason", ""},            // include/net/dropreason-qdisc.h, by Linux 7.2
+	{"ovs_drop_reason", "openvswitch"},   // net/openvswitch/drop.h
+	{"mac80211_drop_reason", "mac80211"}, // net/mac80211/drop.h
+}
 
-func loadDropReasons(kernel *btf.Spec) (dropReasons, error) {
-	var enum *btf.Enum
-	if err := kernel.TypeByName("skb_drop_reason", &enum); err != nil {
+// renamedReasons gives reasons one name on all kernels: the newer, because what the old name said became a part of it.
+// By Linux 7.2 the reasons of queueing disciplines moved from include/net/dropreason-core.h, where each was named for the
+// one that used it first, to include/net/dropreason-qdisc.h.
+var renamedReasons = map[string]string{
+	"QDISC_DROP":        "QDISC_DROP_GENERIC",
+	"QDISC_OVERLIMIT":   "QDISC_DROP_OVERLIMIT",
+	"QDISC_CONGESTED":   "QDISC_DROP_CONGESTED",
+	"CAKE_FLOOD":        "QDISC_DROP_FLOOD_PROTECTION",
+	"FQ_BAND_LIMIT":     "QDISC_DROP_BAND_LIMIT",
+	"FQ_HORIZON_LIMIT":  "QDISC_DROP_HORIZON_LIMIT",
+	"FQ_FLOW_LIMIT":     "QDISC_DROP_FLOW_LIMIT",
+	"DUALPI2_STEP_DROP": "QDISC_DROP_L4S_STEP_NON_ECN",
+}
+
+// dropReasons names the drop reasons of the running kernel. It is safe for concurrent use.
+type dropReasons struct {
+	types *btf.Cache
+
+	mu    sync.Mutex
+	names map[uint32]string
+	read  map[string]bool // modules that have been looked into
+}
+
+func loadDropReasons(types *btf.Cache) (*dropReasons, error) {
+	kernel, err := types.Kernel()
+	if err != nil {
 		return nil, fmt.Errorf("read the names of drop reasons: %w", err)
 	}
-	reasons := make(dropReasons, len(enum.Values))
+	r := &dropReasons{types: types, names: make(map[uint32]string), read: make(map[string]bool)}
+	if err := r.add(kernel, "skb_drop_reason"); err != nil {
+		return nil, fmt.Errorf("read the names of drop reasons: %w", err)
+	}
+	for _, s := range subsystemReasons {
+		if s.module != "" {
+			continue
+		}
+		if err := r.add(kernel, s.enum); err != nil && !errors.Is(err, btf.ErrNotFound) {
+			return nil, fmt.Errorf("read the names of drop reasons: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// add takes the names of one enumeration.
+func (r *dropReasons) add(types *btf.Spec, name string) error {
+	var enum *btf.Enum
+	if err := types.TypeByName(name, &enum); err != nil {
+		return err
+	}
 	for _, v := range enum.Values {
+		subsystem := v.Value>>16 != 0
+		if isMark(v.Name) || subsystem == strings.HasPrefix(v.Name, "SKB_") {
+			continue
+		}
 		name, ok := strings.CutPrefix(v.Name, reasonPrefix)
 		if !ok {
 			name = strings.TrimPrefix(v.Name, "SKB_") // SKB_NOT_DROPPED_YET, SKB_CONSUMED
 		}
-		reasons[uint32(v.Value)] = name
+		if stable, ok := renamedReasons[name]; ok {
+			name = stable
+		}
+		r.names[uint32(v.Value)] = name
 	}
-	return reasons, nil
+	return nil
 }
 
-// name gives a reason's name, or its number in hex if it belongs to a subsystem's own list (upper half not zero).
-func (r dropReasons) name(reason uint32) string {
-	if name, ok := r[reason]; ok {
+// isMark tells whether an enumerator is there for the sake of the others, as their first, their limit or their mask.
+func isMark(enumerator string) bool {
+	return strings.HasPrefix(enumerator, "__") || strings.HasSuffix(enumerator, "_MAX") ||
+		strings.HasSuffix(enumerator, "_SUBSYS_MASK")
+}
+
+// addModules looks into the modules that have been loaded since.
+func (r *dropReasons) addModules() {
+	for _, s := range subsystemReasons {
+		if s.module == "" || r.read[s.module] {
+			continue
+		}
+		types, err := r.types.Module(s.module)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		r.read[s.module] = true // whether it names them or not
+		if err == nil {
+			_ = r.add(types, s.enum)
+		}
+	}
+}
+
+// name gives a reason's name, or its number in hex if the kernel's types do not name it.
+func (r *dropReasons) name(reason uint32) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.names[reason]; !ok && reason >= 1<<16 {
+		r.addModules()
+	}
+	if name, ok := r.names[reason]; ok {
 		return name
 	}
 	return fmt.Sprintf("0x%x", reason)
 }
 
-// Reasons lists the names of the drop reasons that the running kernel has, sorted.
+// Reasons lists the names of the drop reasons that the running kernel has, sorted; those of Open vSwitch and of mac80211
+// if their modules are loaded. Reasons that were renamed between kernels have their newer name everywhere.
 func (t *Tracker) Reasons() []string {
+	r := t.reasons
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.addModules()
 	var names []string
-	for value, name := range t.reasons {
-		if value < 1<<16 && name != "MAX" && name != "NOT_DROPPED_YET" {
+	for _, name := range r.names {
+		if name != "NOT_DROPPED_YET" {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
-	return names
+	return slices.Compact(names)
 }

@@ -63,7 +63,8 @@ func (t *Tracker) Watch(cookies []uint64, sink func(journey.Observation)) (*Scop
 // Arm observes the named kernel functions, those of modules included, for this scope. It arms all of them or none. The
 // name __nft_trace_packet stands for nftables verdicts.
 //
-// A function that another scope armed is shared, which costs nothing; attaching and detaching take tenths of a second.
+// A function that another scope armed is shared, which costs nothing; attaching and detaching take tenths of a second,
+// and by fentry as much for each function.
 func (s *Scope) Arm(functions []string) error {
 	numbers, err := s.tracker.hold(functions)
 	if err != nil {

@@ -21,17 +21,29 @@ type Options struct {
 	// RingBytes is the size of the buffer between kernel and reader, a power of two of at least one page. Zero means
 	// 16 MiB, which holds about 40,000 events.
 	RingBytes int
+
+	// fentry observes functions by fentry even where there is kprobe.multi: for tests.
+	fentry bool
 }
 
 // Tracker is the set of programs that follow packets, attached. It is safe for concurrent use.
 type Tracker struct {
 	types      *btf.Cache
+	spec       *ebpf.CollectionSpec         // what collection was made of
+	options    ebpf.CollectionOptions       // how it was loaded
+	entries    map[string]*ebpf.ProgramSpec // programs of which one is loaded for each function that is armed
 	collection *ebpf.Collection
+	family     family
+	nft        verdictProbe
+	absent     []string // functions without which the tracker works
 	links      []link.Link
 	reader     *ringbuf.Reader
 	readerDone chan struct{}
-	reasons    dropReasons
-	misses     []missCounter
+	reasons    *dropReasons
+	losses     missCounters
+
+	forgetting sync.Mutex // guards forgotten
+	forgotten  uint64     // skipped ends of packets, when all were last forgotten
 
 	arming sync.Mutex // guards probes
 	probes probes
@@ -45,19 +57,11 @@ type Tracker struct {
 	closed    bool
 }
 
-// optional lists the programs whose function a kernel may lack, because the compiler made it part of its caller or
-// because it is not there at all. Everything else is needed for what the tracker promises.
-var optional = map[string]string{
-	trackerProgPskbCarveInsideHeader:        "pskb_carve_inside_header",
-	trackerProgPskbCarveInsideHeaderExit:    "pskb_carve_inside_header",
-	trackerProgPskbCarveInsideNonlinear:     "pskb_carve_inside_nonlinear",
-	trackerProgPskbCarveInsideNonlinearExit: "pskb_carve_inside_nonlinear",
-	trackerProgSkbAttemptDeferFree:          "skb_attempt_defer_free",
-	trackerProgTpacketRcv:                   "tpacket_rcv",
-	trackerProgTpacketRcvExit:               "tpacket_rcv",
-	trackerProgPacketRcv:                    "packet_rcv",
-	trackerProgPacketRcvExit:                "packet_rcv",
-	trackerProgIp6LocalOut:                  "__ip6_local_out",
+// optional lists the functions that a kernel may lack, because the compiler made them part of their callers or because
+// they are not there at all. Everything else is needed for what the tracker promises.
+var optional = []string{
+	"pskb_carve_inside_header", "pskb_carve_inside_nonlinear", "skb_attempt_defer_free", "tpacket_rcv", "packet_rcv",
+	"__ip6_local_out",
 }
 
 // Open loads and attaches the tracker. It fails with [ErrNoBTF], or with [ErrNoFunctionProbes] where the kernel or the
@@ -89,34 +93,39 @@ func (t *Tracker) load(opts Options) error {
 	if err != nil {
 		return fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
 	}
-	spec, err := loadTracker()
-	if err != nil {
+	if t.spec, err = loadTracker(); err != nil {
 		return fmt.Errorf("read the tracker's programs: %w", err)
 	}
 	if opts.RingBytes != 0 {
-		spec.Maps[trackerMapRecords].MaxEntries = uint32(opts.RingBytes)
+		t.spec.Maps[trackerMapRecords].MaxEntries = uint32(opts.RingBytes)
 	}
-	for program, function := range optional {
-		if _, err := findFunction(kernel, function); errors.Is(err, btf.ErrNotFound) {
-			delete(spec.Programs, program)
+	nft, err := t.types.Module(nftModule)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the types of %s: %w", nftModule, err)
+	}
+	t.options = ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: kernel}, Cache: t.types}
+	if nft != nil {
+		t.options.Programs.ExtraRelocationTargets = []*btf.Spec{nft}
+	}
+
+	t.useFamily(kernel, nft, opts)
+	if err := t.leaveOut(kernel); err != nil {
+		return err
+	}
+	if t.collection, err = ebpf.NewCollectionWithOptions(t.spec, t.options); err != nil {
+		return loadError(err)
+	}
+	if t.family.name == kprobeMulti.name {
+		has, err := t.hasMulti()
+		if err != nil {
+			return err
+		}
+		if !has {
+			t.fallBack(nft)
 		}
 	}
 
-	load := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: kernel}}
-	nft, err := t.types.Module(nftModule)
-	switch {
-	case err == nil:
-		load.Programs.ExtraRelocationTargets = []*btf.Spec{nft}
-	case errors.Is(err, fs.ErrNotExist):
-		delete(spec.Programs, trackerProgNftTracePacket)
-	default:
-		return fmt.Errorf("read the types of %s: %w", nftModule, err)
-	}
-	t.collection, err = ebpf.NewCollectionWithOptions(spec, load)
-	if err != nil {
-		return loadError(err)
-	}
-	if t.reasons, err = loadDropReasons(kernel); err != nil {
+	if t.reasons, err = loadDropReasons(t.types); err != nil {
 		return err
 	}
 	if t.reader, err = ringbuf.NewReader(t.collection.Maps[trackerMapRecords]); err != nil {
@@ -125,12 +134,41 @@ func (t *Tracker) load(opts Options) error {
 	return t.attachAlways()
 }
 
+// leaveOut removes the programs of functions that the kernel does not have, if the tracker does without them.
+func (t *Tracker) leaveOut(kernel *btf.Spec) error {
+	var needed []string
+	for name, program := range t.spec.Programs {
+		if program.AttachType != ebpf.AttachTraceFEntry && program.AttachType != ebpf.AttachTraceFExit {
+			continue
+		}
+		_, err := findFunction(kernel, program.AttachTo)
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, btf.ErrNotFound):
+			return fmt.Errorf("look for the function %s: %w", program.AttachTo, err)
+		case !slices.Contains(optional, program.AttachTo):
+			needed = append(needed, program.AttachTo)
+		default:
+			t.absent = append(t.absent, program.AttachTo)
+			delete(t.spec.Programs, name)
+		}
+	}
+	sorted := func(names []string) []string { slices.Sort(names); return slices.Compact(names) }
+	t.absent = sorted(t.absent)
+	if needed = sorted(needed); len(needed) > 0 {
+		return fmt.Errorf("%w: this kernel has no function %s, at which the tracker follows packets", ErrNoFunctionProbes,
+			strings.Join(needed, ", nor "))
+	}
+	return nil
+}
+
 // attachAlways attaches what follows a packet's life, and the drop tracepoint. The order matters: ends first, so that no
 // identity is given before its end would be seen.
 func (t *Tracker) attachAlways() error {
 	var ends, rest []string
 	for name, program := range t.collection.Programs {
-		t.misses = append(t.misses, missCounter{name: name, program: program, lifetime: program.Type() == ebpf.Tracing})
+		t.losses.watch(missCounter{name: name, program: program, part: partOf(name, program)})
 		switch {
 		case program.Type() != ebpf.Tracing:
 		case slices.Contains([]string{trackerProgIpLocalOut, trackerProgIp6LocalOut, trackerProgDevQueueXmit,
@@ -157,7 +195,7 @@ func loadError(err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
-		return fmt.Errorf("load the tracker: %w\n%+v", err, verifier) // %+v prints the verifier's log
+		return fmt.Errorf("load the tracker: %w\n%s", err, fmt.Sprintf("%+v", verifier)) // %+v prints the verifier's log
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: loading was refused (run as root, on a kernel that is not locked down): %w",
 			ErrNoFunctionProbes, err)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/go-quicktest/qt"
 	"golang.org/x/sys/unix"
 
@@ -78,22 +79,40 @@ func (h *host) watch(t *testing.T, tracker *Tracker) *Scope {
 	return scope
 }
 
+// forget drops what was observed.
+func (h *host) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen = nil
+}
+
 // send sends n datagrams to a port where nobody listens; each is dropped before the call returns.
 func (h *host) send(t *testing.T, n int) {
 	t.Helper()
-	qt.Assert(t, qt.IsNil(h.Do(func() error {
+	h.sendTo(t, 9, n)
+}
+
+func (h *host) sendTo(t *testing.T, port, n int) {
+	t.Helper()
+	h.sendBytes(t, port, n, []byte("abc"))
+}
+
+func (h *host) sendBytes(t *testing.T, port, n int, payload []byte) {
+	t.Helper()
+	err := h.Do(func() error {
 		socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}
-		defer socket.Close()
+		defer func() { _ = socket.Close() }()
 		for range n {
-			if _, err := socket.WriteTo([]byte("abc"), &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9}); err != nil {
+			if _, err := socket.WriteTo(payload, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}); err != nil {
 				return err
 			}
 		}
 		return nil
-	})))
+	})
+	qt.Check(t, qt.IsNil(err))
 }
 
 func TestScopesAreApart(t *testing.T) {
@@ -192,6 +211,13 @@ func TestArmRefuses(t *testing.T) {
 func TestReasons(t *testing.T) {
 	tracker := openTracker(t, Options{})
 	qt.Assert(t, qt.SliceContains(tracker.Reasons(), "NETFILTER_DROP"))
+	qt.Assert(t, qt.SliceContains(tracker.Reasons(), "QDISC_DROP_GENERIC"))
+	if module, err := tracker.types.Module("openvswitch"); err == nil {
+		var enum *btf.Enum
+		if err := module.TypeByName("ovs_drop_reason", &enum); err == nil { // not on 6.1
+			qt.Check(t, qt.SliceContains(tracker.Reasons(), "OVS_DROP_EXPLICIT"))
+		}
+	}
 	for _, name := range tracker.Reasons() {
 		qt.Check(t, qt.IsFalse(strings.HasPrefix(name, reasonPrefix)), qt.Commentf(name))
 	}

@@ -157,11 +157,20 @@ const (
 	trackerProgBuildSkbAround               = "build_skb_around"
 	trackerProgDevDirectXmit                = "dev_direct_xmit"
 	trackerProgDevQueueXmit                 = "dev_queue_xmit"
+	trackerProgEntryArg0                    = "entry_arg0"
+	trackerProgEntryArg1                    = "entry_arg1"
+	trackerProgEntryArg2                    = "entry_arg2"
+	trackerProgEntryArg3                    = "entry_arg3"
+	trackerProgEntryArg4                    = "entry_arg4"
+	trackerProgEntryNft                     = "entry_nft"
+	trackerProgEntryNftInfo                 = "entry_nft_info"
 	trackerProgFunctionArg0                 = "function_arg0"
 	trackerProgFunctionArg1                 = "function_arg1"
 	trackerProgFunctionArg2                 = "function_arg2"
 	trackerProgFunctionArg3                 = "function_arg3"
 	trackerProgFunctionArg4                 = "function_arg4"
+	trackerProgFunctionNft                  = "function_nft"
+	trackerProgFunctionNftInfo              = "function_nft_info"
 	trackerProgIp6LocalOut                  = "ip6_local_out"
 	trackerProgIpLocalOut                   = "ip_local_out"
 	trackerProgKfreeSkb                     = "kfree_skb"
@@ -171,7 +180,6 @@ const (
 	trackerProgNapiSkbFreeStolenHead        = "napi_skb_free_stolen_head"
 	trackerProgNeighEventSend               = "neigh_event_send"
 	trackerProgNeighEventSendExit           = "neigh_event_send_exit"
-	trackerProgNftTracePacket               = "nft_trace_packet"
 	trackerProgPacketRcv                    = "packet_rcv"
 	trackerProgPacketRcvExit                = "packet_rcv_exit"
 	trackerProgPskbCarveInsideHeader        = "pskb_carve_inside_header"
@@ -246,11 +254,20 @@ type trackerProgramSpecs struct {
 	BuildSkbAround               *ebpf.ProgramSpec `ebpf:"build_skb_around"`
 	DevDirectXmit                *ebpf.ProgramSpec `ebpf:"dev_direct_xmit"`
 	DevQueueXmit                 *ebpf.ProgramSpec `ebpf:"dev_queue_xmit"`
+	EntryArg0                    *ebpf.ProgramSpec `ebpf:"entry_arg0"`
+	EntryArg1                    *ebpf.ProgramSpec `ebpf:"entry_arg1"`
+	EntryArg2                    *ebpf.ProgramSpec `ebpf:"entry_arg2"`
+	EntryArg3                    *ebpf.ProgramSpec `ebpf:"entry_arg3"`
+	EntryArg4                    *ebpf.ProgramSpec `ebpf:"entry_arg4"`
+	EntryNft                     *ebpf.ProgramSpec `ebpf:"entry_nft"`
+	EntryNftInfo                 *ebpf.ProgramSpec `ebpf:"entry_nft_info"`
 	FunctionArg0                 *ebpf.ProgramSpec `ebpf:"function_arg0"`
 	FunctionArg1                 *ebpf.ProgramSpec `ebpf:"function_arg1"`
 	FunctionArg2                 *ebpf.ProgramSpec `ebpf:"function_arg2"`
 	FunctionArg3                 *ebpf.ProgramSpec `ebpf:"function_arg3"`
 	FunctionArg4                 *ebpf.ProgramSpec `ebpf:"function_arg4"`
+	FunctionNft                  *ebpf.ProgramSpec `ebpf:"function_nft"`
+	FunctionNftInfo              *ebpf.ProgramSpec `ebpf:"function_nft_info"`
 	Ip6LocalOut                  *ebpf.ProgramSpec `ebpf:"ip6_local_out"`
 	IpLocalOut                   *ebpf.ProgramSpec `ebpf:"ip_local_out"`
 	KfreeSkb                     *ebpf.ProgramSpec `ebpf:"kfree_skb"`
@@ -260,7 +277,6 @@ type trackerProgramSpecs struct {
 	NapiSkbFreeStolenHead        *ebpf.ProgramSpec `ebpf:"napi_skb_free_stolen_head"`
 	NeighEventSend               *ebpf.ProgramSpec `ebpf:"neigh_event_send"`
 	NeighEventSendExit           *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit"`
-	NftTracePacket               *ebpf.ProgramSpec `ebpf:"nft_trace_packet"`
 	PacketRcv                    *ebpf.ProgramSpec `ebpf:"packet_rcv"`
 	PacketRcvExit                *ebpf.ProgramSpec `ebpf:"packet_rcv_exit"`
 	PskbCarveInsideHeader        *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header"`
@@ -368,11 +384,20 @@ type trackerPrograms struct {
 	BuildSkbAround               *ebpf.Program `ebpf:"build_skb_around"`
 	DevDirectXmit                *ebpf.Program `ebpf:"dev_direct_xmit"`
 	DevQueueXmit                 *ebpf.Program `ebpf:"dev_queue_xmit"`
+	EntryArg0                    *ebpf.Program `ebpf:"entry_arg0"`
+	EntryArg1                    *ebpf.Program `ebpf:"entry_arg1"`
+	EntryArg2                    *ebpf.Program `ebpf:"entry_arg2"`
+	EntryArg3                    *ebpf.Program `ebpf:"entry_arg3"`
+	EntryArg4                    *ebpf.Program `ebpf:"entry_arg4"`
+	EntryNft                     *ebpf.Program `ebpf:"entry_nft"`
+	EntryNftInfo                 *ebpf.Program `ebpf:"entry_nft_info"`
 	FunctionArg0                 *ebpf.Program `ebpf:"function_arg0"`
 	FunctionArg1                 *ebpf.Program `ebpf:"function_arg1"`
 	FunctionArg2                 *ebpf.Program `ebpf:"function_arg2"`
 	FunctionArg3                 *ebpf.Program `ebpf:"function_arg3"`
 	FunctionArg4                 *ebpf.Program `ebpf:"function_arg4"`
+	FunctionNft                  *ebpf.Program `ebpf:"function_nft"`
+	FunctionNftInfo              *ebpf.Program `ebpf:"function_nft_info"`
 	Ip6LocalOut                  *ebpf.Program `ebpf:"ip6_local_out"`
 	IpLocalOut                   *ebpf.Program `ebpf:"ip_local_out"`
 	KfreeSkb                     *ebpf.Program `ebpf:"kfree_skb"`
@@ -382,7 +407,6 @@ type trackerPrograms struct {
 	NapiSkbFreeStolenHead        *ebpf.Program `ebpf:"napi_skb_free_stolen_head"`
 	NeighEventSend               *ebpf.Program `ebpf:"neigh_event_send"`
 	NeighEventSendExit           *ebpf.Program `ebpf:"neigh_event_send_exit"`
-	NftTracePacket               *ebpf.Program `ebpf:"nft_trace_packet"`
 	PacketRcv                    *ebpf.Program `ebpf:"packet_rcv"`
 	PacketRcvExit                *ebpf.Program `ebpf:"packet_rcv_exit"`
 	PskbCarveInsideHeader        *ebpf.Program `ebpf:"pskb_carve_inside_header"`
@@ -409,11 +433,20 @@ func (p *trackerPrograms) Close() error {
 		p.BuildSkbAround,
 		p.DevDirectXmit,
 		p.DevQueueXmit,
+		p.EntryArg0,
+		p.EntryArg1,
+		p.EntryArg2,
+		p.EntryArg3,
+		p.EntryArg4,
+		p.EntryNft,
+		p.EntryNftInfo,
 		p.FunctionArg0,
 		p.FunctionArg1,
 		p.FunctionArg2,
 		p.FunctionArg3,
 		p.FunctionArg4,
+		p.FunctionNft,
+		p.FunctionNftInfo,
 		p.Ip6LocalOut,
 		p.IpLocalOut,
 		p.KfreeSkb,
@@ -423,7 +456,6 @@ func (p *trackerPrograms) Close() error {
 		p.NapiSkbFreeStolenHead,
 		p.NeighEventSend,
 		p.NeighEventSendExit,
-		p.NftTracePacket,
 		p.PacketRcv,
 		p.PacketRcvExit,
 		p.PskbCarveInsideHeader,

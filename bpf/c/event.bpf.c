@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// Events: the functions that a user asked for, by kprobe.multi. One program for each position of the skb among the
-// arguments, so that nothing switches over registers; the attach cookie is the number of the probe.
+// Events: the functions that a user asked for. One program for each position of the skb among the arguments, so that
+// nothing switches over registers; the attach cookie is the number of the probe.
+//
+// There are two families, and a tracker uses one of them. Programs of kprobe.multi are loaded once and attach to any
+// number of functions; they share one busy flag per CPU, and the kernel counts what it skips for that reason. Where it
+// has no kprobe.multi, a program of the fentry family is loaded once more for each function. Ordinary kprobes would do
+// for neither: Linux 6.1 does not count what it skips of them, so that no absence could be proved.
 #include "include/sections.h"
 
-static __always_inline int observe(void *ctx, unsigned long argument)
+static __always_inline int observe(void *ctx, struct sk_buff *skb)
 {
 	struct subject s;
 	struct event *e;
 
-	if (!argument || !identify(&s, typed(struct sk_buff, argument)))
+	if (!identify(&s, skb))
 		return 0;
 	e = reserve(&s, sizeof(*e));
 	if (!e)
@@ -19,32 +24,73 @@ static __always_inline int observe(void *ctx, unsigned long argument)
 	return 0;
 }
 
+static __always_inline int observe_register(void *ctx, unsigned long argument)
+{
+	return argument ? observe(ctx, typed(struct sk_buff, argument)) : 0;
+}
+
+// The verifier knows the types of a function's arguments.
+static __always_inline int observe_argument(void *ctx, __u64 argument)
+{
+	return argument ? observe(ctx, (struct sk_buff *)argument) : 0;
+}
+
 SEC("kprobe.multi")
 int function_arg0(struct pt_regs *ctx)
 {
-	return observe(ctx, PT_REGS_PARM1(ctx));
+	return observe_register(ctx, PT_REGS_PARM1(ctx));
 }
 
 SEC("kprobe.multi")
 int function_arg1(struct pt_regs *ctx)
 {
-	return observe(ctx, PT_REGS_PARM2(ctx));
+	return observe_register(ctx, PT_REGS_PARM2(ctx));
 }
 
 SEC("kprobe.multi")
 int function_arg2(struct pt_regs *ctx)
 {
-	return observe(ctx, PT_REGS_PARM3(ctx));
+	return observe_register(ctx, PT_REGS_PARM3(ctx));
 }
 
 SEC("kprobe.multi")
 int function_arg3(struct pt_regs *ctx)
 {
-	return observe(ctx, PT_REGS_PARM4(ctx));
+	return observe_register(ctx, PT_REGS_PARM4(ctx));
 }
 
 SEC("kprobe.multi")
 int function_arg4(struct pt_regs *ctx)
 {
-	return observe(ctx, PT_REGS_PARM5(ctx));
+	return observe_register(ctx, PT_REGS_PARM5(ctx));
+}
+
+SEC("fentry/function")
+int entry_arg0(__u64 *ctx)
+{
+	return observe_argument(ctx, ctx[0]);
+}
+
+SEC("fentry/function")
+int entry_arg1(__u64 *ctx)
+{
+	return observe_argument(ctx, ctx[1]);
+}
+
+SEC("fentry/function")
+int entry_arg2(__u64 *ctx)
+{
+	return observe_argument(ctx, ctx[2]);
+}
+
+SEC("fentry/function")
+int entry_arg3(__u64 *ctx)
+{
+	return observe_argument(ctx, ctx[3]);
+}
+
+SEC("fentry/function")
+int entry_arg4(__u64 *ctx)
+{
+	return observe_argument(ctx, ctx[4]);
 }

@@ -37,52 +37,50 @@ static long next_rule(__u32 index, void *ctx)
 	return 0;
 }
 
-// A chain's rules lie one behind the other, and the pointer to the chain stands behind the last. Base chains are named
-// by the trace info; a rule may also be in a chain that was jumped to.
-static __always_inline const struct nft_chain *chain_of(__u64 rule, const struct nft_traceinfo *info)
+// A chain's rules lie one behind the other, and the pointer to the chain stands behind the last. Linux 6.1 does
+// not have that pointer, and needs it not: it names the chain.
+static __always_inline const struct nft_chain *chain_of_rule(__u64 rule)
 {
-	const struct nft_base_chain *base = BPF_CORE_READ(info, basechain);
-
-	if (!rule)
-		return (void *)base + bpf_core_field_offset(struct nft_base_chain, chain);
 	bpf_loop(MAX_RULES, next_rule, &rule, 0);
 	return BPF_CORE_READ((const struct nft_rule_dp_last *)rule, chain);
 }
 
-// Linux 6.3 and later: __nft_trace_packet(pkt, verdict, rule, info, type).
-SEC("kprobe.multi")
-int nft_trace_packet(struct pt_regs *ctx)
-{
-	const struct nft_pktinfo *pkt = (void *)PT_REGS_PARM1(ctx);
-	const struct nft_verdict *verdict = (void *)PT_REGS_PARM2(ctx);
-	__u64 rule = PT_REGS_PARM3(ctx);
-	const struct nft_traceinfo *info = (void *)PT_REGS_PARM4(ctx);
+// What the kernel says of one decision.
+struct decision {
 	const struct nft_chain *chain;
+	const struct nft_base_chain *base;
+	const struct nft_verdict *verdict;
+	__u64 rule; // 0 if none matched
+	__u8 type;  // enum nft_trace_types
+};
+
+static __always_inline int report_verdict(void *ctx, struct sk_buff *skb, const struct decision *d)
+{
+	// BPF_CORE_READ would relocate the access to the decision too.
+	const struct nft_base_chain *base = d->base;
+	const struct nft_verdict *verdict = d->verdict;
+	const struct nft_chain *chain = d->chain;
 	const struct nft_table *table;
+	struct rule matched = {};
 	struct nft_event *n;
 	struct subject s;
 
-	if (!identify(&s, typed(struct sk_buff, BPF_CORE_READ(pkt, skb))))
+	if (!identify(&s, skb))
 		return 0;
 	n = reserve(&s, sizeof(*n));
 	if (!n)
 		return 0;
 	fill_event(&n->e, &s, bpf_get_attach_cookie(ctx));
 	n->e.h.has |= HAS_NFT;
-	n->type = PT_REGS_PARM5(ctx);
-	n->policy = BPF_CORE_READ(info, basechain, policy);
+	n->type = d->type;
+	n->policy = BPF_CORE_READ(base, policy);
 	n->verdict = BPF_CORE_READ(verdict, code);
-	if (n->type == NFT_TRACETYPE_POLICY)
-		rule = 0;
 	n->rule_handle = 0;
-	if (rule) {
-		struct rule matched;
-
-		read_rule(&matched, rule);
+	if (d->rule) {
+		read_rule(&matched, d->rule);
 		if (!matched.is_last)
 			n->rule_handle = matched.handle;
 	}
-	chain = chain_of(rule, info);
 	table = BPF_CORE_READ(chain, table);
 	n->chain_handle = BPF_CORE_READ(chain, handle);
 	n->table_handle = BPF_CORE_READ(table, handle);
@@ -90,4 +88,80 @@ int nft_trace_packet(struct pt_regs *ctx)
 	bpf_probe_read_kernel_str(n->table, sizeof(n->table), BPF_CORE_READ(table, name));
 	bpf_ringbuf_submit(n, 0);
 	return 0;
+}
+
+// Linux 6.12: __nft_trace_packet(pkt, verdict, rule, info, type). Base chains are named by the trace info; a
+// rule may also be in a chain that was jumped to.
+static __always_inline int verdict_of_packet(void *ctx, struct sk_buff *skb, const struct nft_verdict *verdict,
+					     __u64 rule, const struct nft_traceinfo *info, __u8 type)
+{
+	struct decision d = {.verdict = verdict, .rule = rule, .type = type, .base = BPF_CORE_READ(info, basechain)};
+
+	if (type == NFT_TRACETYPE_POLICY)
+		d.rule = 0;
+	if (d.rule)
+		d.chain = chain_of_rule(d.rule);
+	else
+		d.chain = (void *)d.base + bpf_core_field_offset(struct nft_base_chain, chain);
+	return report_verdict(ctx, skb, &d);
+}
+
+// Linux 6.1: __nft_trace_packet(info, chain, type), with the rest in the info. The function itself writes chain and type
+// there, but later.
+static __always_inline int verdict_of_info(void *ctx, struct sk_buff *skb, const struct nft_traceinfo___with_packet *info,
+					   const struct nft_chain *chain, __u8 type)
+{
+	struct decision d = {
+		.chain = chain,
+		.base = BPF_CORE_READ(info, basechain),
+		.verdict = BPF_CORE_READ(info, verdict),
+		.rule = type == NFT_TRACETYPE_POLICY ? 0 : (__u64)BPF_CORE_READ(info, rule),
+		.type = type,
+	};
+
+	return report_verdict(ctx, skb, &d);
+}
+
+SEC("kprobe.multi")
+int function_nft(struct pt_regs *ctx)
+{
+	const struct nft_pktinfo *pkt = (void *)PT_REGS_PARM1(ctx);
+
+	return verdict_of_packet(ctx, typed(struct sk_buff, BPF_CORE_READ(pkt, skb)), (void *)PT_REGS_PARM2(ctx),
+				 PT_REGS_PARM3(ctx), (void *)PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx));
+}
+
+// An argument as a number. The verifier would follow it as a typed pointer, through every step along a chain's rules.
+static __always_inline __u64 number(__u64 *ctx, __u32 position)
+{
+	__u64 value = 0;
+
+	bpf_get_func_arg(ctx, position, &value);
+	return value;
+}
+
+SEC("fentry/__nft_trace_packet")
+int entry_nft(__u64 *ctx)
+{
+	const struct nft_pktinfo *pkt = (void *)ctx[0];
+
+	return verdict_of_packet(ctx, pkt->skb, (void *)number(ctx, 1), number(ctx, 2), (void *)number(ctx, 3),
+				 number(ctx, 4));
+}
+
+SEC("kprobe.multi")
+int function_nft_info(struct pt_regs *ctx)
+{
+	const struct nft_traceinfo___with_packet *info = (void *)PT_REGS_PARM1(ctx);
+
+	return verdict_of_info(ctx, typed(struct sk_buff, BPF_CORE_READ(info, pkt, skb)), info, (void *)PT_REGS_PARM2(ctx),
+			       PT_REGS_PARM3(ctx));
+}
+
+SEC("fentry/__nft_trace_packet")
+int entry_nft_info(__u64 *ctx)
+{
+	const struct nft_traceinfo___with_packet *info = (void *)ctx[0];
+
+	return verdict_of_info(ctx, info->pkt->skb, (void *)number(ctx, 0), (void *)number(ctx, 1), number(ctx, 2));
 }

@@ -148,6 +148,13 @@ struct nft_traceinfo {
 	const struct nft_base_chain *basechain;
 };
 
+struct nft_traceinfo___with_packet {
+	const struct nft_pktinfo *pkt;
+	const struct nft_base_chain *basechain;
+	const struct nft_rule_dp *rule;
+	const struct nft_verdict *verdict;
+};
+
 struct nft_rule_dp_last {
 	const struct nft_chain *chain;
 };
