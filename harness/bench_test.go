@@ -9,6 +9,7 @@ import (
 
 	"github.com/waybill-dev/waybill/bpf"
 	"github.com/waybill-dev/waybill/harness"
+	"github.com/waybill-dev/waybill/packet"
 	"github.com/waybill-dev/waybill/topology"
 )
 
@@ -30,7 +31,7 @@ func BenchmarkDatagram(b *testing.B) {
 
 func flood(b *testing.B, inLab bool, traces ...harness.TraceOptions) {
 	p := newPair()
-	in := func(f func() error) error { return f() }
+	var in packet.In
 	if inLab {
 		lab := harness.New(b, &p.net)
 		in = func(f func() error) error { lab.Do(p.client, f); return nil }

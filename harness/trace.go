@@ -101,9 +101,10 @@ func (l *Lab) begin(ctx context.Context) (*Trace, error) {
 	l.current = t.collector
 	l.mu.Unlock()
 
+	// First the account: beginning it may make the tracker forget every packet, and one must not be cut in two.
 	var err error
-	if t.mark, err = l.observatory.tracker.Barrier(ctx); err == nil {
-		t.before, err = l.scope.Account()
+	if t.before, err = l.scope.Begin(); err == nil {
+		t.mark, err = l.observatory.tracker.Barrier(ctx)
 	}
 	if err != nil {
 		t.end()

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -154,15 +155,14 @@ func refuseAll(fd int) error {
 
 // steerToAllCPUs spreads what eth0 receives over the CPUs (RPS). sysfs shows the devices of the namespace in which it is
 // mounted.
-func steerToAllCPUs() (err error) {
+func steerToAllCPUs() error {
 	sys, err := os.MkdirTemp("", "waybill-sysfs-")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(sys)
 	if err := unix.Mount("sysfs", sys, "sysfs", 0, ""); err != nil {
-		return err
+		return errors.Join(err, os.Remove(sys))
 	}
-	defer unix.Unmount(sys, 0)
-	return os.WriteFile(filepath.Join(sys, "class/net/eth0/queues/rx-0/rps_cpus"), []byte("3"), 0)
+	err = os.WriteFile(filepath.Join(sys, "class/net/eth0/queues/rx-0/rps_cpus"), []byte("3"), 0)
+	return errors.Join(err, unix.Unmount(sys, 0), os.Remove(sys))
 }
