@@ -86,8 +86,8 @@ func machineKey(qemu string) (string, error) {
 		st.Size(), st.ModTime().UnixNano()), nil
 }
 
-// probeKVM boots a guest without a program under KVM. The error is that of the caller's context or signals; whatever
-// else goes wrong is the answer.
+// probeKVM boots a guest without a program under KVM. How that fails is the answer; the error is that of the caller's
+// context or signals, or of something that has nothing to do with KVM.
 func probeKVM(ctx context.Context, qemu string, c Config) (kvmAnswer, error) {
 	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -96,7 +96,12 @@ func probeKVM(ctx context.Context, qemu string, c Config) (kvmAnswer, error) {
 	if err != nil {
 		return kvmAnswer{}, err
 	}
-	_, err = boot(limited, qemu, KVM, c, root)
+	c.Artifacts, c.Outputs = "", nil
+	back, err := newCollector(c)
+	if err != nil {
+		return kvmAnswer{}, err
+	}
+	_, err = boot(limited, qemu, KVM, c, root, back)
 	if ctx.Err() != nil {
 		return kvmAnswer{}, fmt.Errorf("try KVM: %w", context.Cause(ctx))
 	}
@@ -111,6 +116,6 @@ func probeKVM(ctx context.Context, qemu string, c Config) (kvmAnswer, error) {
 	case isBoot:
 		return kvmAnswer{Why: e.Reason}, nil
 	default:
-		return kvmAnswer{Why: firstLine(err.Error())}, nil
+		return kvmAnswer{}, fmt.Errorf("try KVM: %w", err)
 	}
 }

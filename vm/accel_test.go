@@ -39,7 +39,7 @@ func TestKVMAnswerIsRemembered(t *testing.T) {
 		image := t.TempDir() + "/vmlinuz"
 		qt.Assert(t, qt.IsNil(os.WriteFile(image, nil, 0o644)))
 		c := Config{
-			Kernel: Kernel{Image: image}, MemoryMiB: 128, CPUs: 1, Stdout: io.Discard, Stderr: io.Discard,
+			Kernel: Kernel{Image: image}, MemoryMiB: 256, CPUs: 1, Stdout: io.Discard, Stderr: io.Discard,
 			Notice: func(n string) { notices = append(notices, n) },
 		}
 		got, err := chooseAccel(t.Context(), qemu, c)
@@ -56,23 +56,32 @@ func TestKVMAnswerIsRemembered(t *testing.T) {
 
 func TestLockWaits(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	unlock, err := lockMachine(t.Context(), Config{})
+	// Two slots; each caller opens the files itself, as processes do.
+	take := func(ctx context.Context, c Config) (func(), error) {
+		slots, err := openSlots(2)
+		qt.Assert(t, qt.IsNil(err))
+		return takeSlot(ctx, c, slots)
+	}
+	unlock, err := take(t.Context(), Config{})
+	qt.Assert(t, qt.IsNil(err))
+	unlockOther, err := take(t.Context(), Config{})
 	qt.Assert(t, qt.IsNil(err))
 
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var notice string
-	_, err = lockMachine(ctx, Config{Notice: func(n string) { notice = n; cancel(why) }})
+	_, err = take(ctx, Config{Notice: func(n string) { notice = n; cancel(why) }})
 	qt.Check(t, qt.ErrorIs(err, why))
-	qt.Check(t, qt.Equals(notice, "another VM of yours is running: waiting for it to end"))
+	qt.Check(t, qt.Equals(notice, "other VMs of yours are running: waiting for one to end"))
 
 	signals := make(chan os.Signal, 1)
 	signals <- syscall.SIGTERM
-	_, err = lockMachine(t.Context(), Config{Notice: func(string) {}, Signals: signals})
+	_, err = take(t.Context(), Config{Notice: func(string) {}, Signals: signals})
 	qt.Check(t, qt.ErrorMatches(err, literally("interrupted (terminated)")))
 
-	// The third one gets it, after those who gave up have let go.
-	again, err := lockMachine(t.Context(), Config{Notice: func(string) { unlock() }})
+	// The next one gets it, after those who gave up have let go; whichever machine ends first.
+	again, err := take(t.Context(), Config{Notice: func(string) { unlockOther() }})
 	qt.Assert(t, qt.IsNil(err))
 	again()
+	unlock()
 }

@@ -62,7 +62,9 @@ type Config struct {
 	// Binaries are host programs that Program starts, by path or by name, as for Program. Their shared libraries
 	// come with them.
 	Binaries []string
-	Files    []File
+	// OptionalBinaries come along too, if this machine has them.
+	OptionalBinaries []string
+	Files            []File
 	// Modules are kernel modules that are loaded, after those that they depend on, before the program starts. A name
 	// that the kernel has neither as a module nor built in is an error.
 	Modules []string
@@ -73,6 +75,15 @@ type Config struct {
 	// is passed over.
 	OnDemand []string
 
+	// Artifacts is a folder of the host, made if it is missing. What the program writes into the folder that its
+	// variable WAYBILL_ARTIFACTS names comes back there. Empty: the variable is not set.
+	Artifacts string
+	// Outputs are further files and folders that come back.
+	Outputs []Output
+	// OutputLimit is how much may come back, in bytes; 0: DefaultOutputLimit. If there is more, the largest files are
+	// left out, and Run returns an [OutputError].
+	OutputLimit int64
+
 	MemoryMiB int // 0: 2048
 	CPUs      int // 0: those of this machine, at most 2
 	// Timeout is the longest time that the program may run; 0: no limit. When it has passed, the program gets
@@ -80,8 +91,13 @@ type Config struct {
 	// returns a [DeadlineError]. The boot before that has a limit of its own, two minutes.
 	Timeout time.Duration
 	Append  string // more parameters for the kernel's command line
-	Accel   Accel
+	// AllowTaint: a kernel that warns, stalls or becomes tainted while the program runs is no failure. A panic is.
+	AllowTaint bool
+	Accel      Accel
 
+	// Stdin is the program's standard input; nil: none. If it is a terminal, the program gets one too, and writes its
+	// standard error to it. The terminal passes on every key while the program runs, also Ctrl-C.
+	Stdin          *os.File
 	Stdout, Stderr io.Writer // nil: discarded
 	// Console gets what the kernel writes to its console, which is then told to be verbose. Nil: only the last lines
 	// are kept, for error texts.
@@ -101,14 +117,20 @@ type Result struct {
 	ExitCode int
 	// Accel is what the machine ran on: KVM or TCG.
 	Accel Accel
-	// Taint is the guest kernel's taint mask when the program ended (Documentation/admin-guide/tainted-kernels.rst).
+	// Taint holds the bits that were set in the guest kernel's taint mask while the program ran
+	// (Documentation/admin-guide/tainted-kernels.rst).
 	Taint uint64
+	// Killed are the names of the processes that the guest's kernel killed because the memory was used up.
+	Killed []string
+	// Interrupted: a signal to end, SIGINT or SIGTERM, was passed on to the program.
+	Interrupted bool
 	// Boot is the time from the start of QEMU to the start of the program.
 	Boot time.Duration
 }
 
 const (
-	defaultMemoryMiB = 2048
+	// DefaultMemoryMiB is the memory of a guest whose configuration does not say.
+	DefaultMemoryMiB = 2048
 	// leastMemoryMiB holds a stock kernel and an initramfs with the modules that network tests may need, 45 MiB.
 	leastMemoryMiB = 256
 	defaultCPUs    = 2
@@ -122,7 +144,7 @@ const (
 // withDefaults fills in what was left empty, and checks what needs no file.
 func (c Config) withDefaults() (Config, error) {
 	if c.MemoryMiB == 0 {
-		c.MemoryMiB = defaultMemoryMiB
+		c.MemoryMiB = DefaultMemoryMiB
 	}
 	if c.CPUs == 0 {
 		c.CPUs = min(runtime.NumCPU(), defaultCPUs)
@@ -132,6 +154,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Dir == "" {
 		c.Dir = "/"
+	}
+	if c.OutputLimit == 0 {
+		c.OutputLimit = DefaultOutputLimit
 	}
 	for _, w := range []*io.Writer{&c.Stdout, &c.Stderr} {
 		if *w == nil {
@@ -146,6 +171,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%d MiB of memory are too few for a guest: give it %d or more", c.MemoryMiB, leastMemoryMiB)
 	case c.CPUs < 1:
 		return c, fmt.Errorf("a guest with %d CPUs cannot run: give it 1 or more", c.CPUs)
+	case c.OutputLimit < 0:
+		return c, fmt.Errorf("%d is no limit for what comes back: give a number of bytes", c.OutputLimit)
 	case c.Program == "":
 		return c, errors.New("no program to run was named")
 	}

@@ -64,6 +64,16 @@ func (c *consoleLog) contains(text string) bool {
 	return slices.ContainsFunc(c.all(), func(line string) bool { return strings.Contains(line, text) })
 }
 
+// word returns what the guest's first process said of its end.
+func (c *consoleLog) word() (string, bool) {
+	for _, line := range c.all() {
+		if said, ok := strings.CutPrefix(line, consoleWord); ok {
+			return said, true
+		}
+	}
+	return "", false
+}
+
 // last returns the last n lines.
 func (c *consoleLog) last(n int) []string {
 	all := c.all()

@@ -3,10 +3,13 @@ package vm
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // derived opens what convert writes for a file of the host, from the user's cache folder if it was made before. It is
@@ -61,21 +64,43 @@ func cachePath(elements ...string) (string, error) {
 	return p, nil
 }
 
-// writeAtomically writes a file that others see either whole or not at all.
+// writeAtomically writes a file that others see either whole or not at all. If this process is killed meanwhile, nothing
+// is left: until it is whole, the file has no name.
 func writeAtomically(file string, write func(io.Writer) error) error {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*")
+	dir := filepath.Dir(file)
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
 	if err != nil {
-		return err
+		return withAdvice(&os.PathError{Op: "create file in", Path: dir, Err: err}, dir)
 	}
-	err = write(tmp)
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
+	f := os.NewFile(uintptr(fd), file)
+	err = write(f)
 	if err == nil {
-		err = os.Rename(tmp.Name(), file)
+		err = link(f, file)
 	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
+	return withAdvice(errors.Join(err, f.Close()), dir)
+}
+
+// link gives a file without a name its name, also if another file has that now.
+func link(f *os.File, name string) error {
+	fd := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	err := unix.Linkat(unix.AT_FDCWD, fd, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+	if errors.Is(err, unix.EEXIST) {
+		// Links cannot replace files, renames can.
+		tmp := fmt.Sprintf("%s.%d.new", name, os.Getpid())
+		if err = unix.Linkat(unix.AT_FDCWD, fd, unix.AT_FDCWD, tmp, unix.AT_SYMLINK_FOLLOW); err == nil {
+			err = os.Rename(tmp, name)
+		}
+	}
+	return err
+}
+
+// withAdvice says what to do about a folder that cannot be written to.
+func withAdvice(err error, dir string) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("%w: make room in %s", err, dir)
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: choose a folder that can be written to instead of %s", err, dir)
 	}
 	return err
 }

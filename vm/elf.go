@@ -148,26 +148,26 @@ func expandOrigin(path, object string) string {
 
 func (l *libraries) find(name, runpath string) (string, error) {
 	if strings.Contains(name, "/") {
-		return name, fits(name)
+		return name, loadable(name)
 	}
 	for dir := range strings.SplitSeq(runpath, ":") {
-		if p := filepath.Join(dir, name); dir != "" && fits(p) == nil {
+		if p := filepath.Join(dir, name); dir != "" && loadable(p) == nil {
 			return p, nil
 		}
 	}
-	if p, ok := l.cache[name]; ok && fits(p) == nil {
+	if p, ok := l.cache[name]; ok && loadable(p) == nil {
 		return p, nil
 	}
 	for _, dir := range l.dirs {
-		if p := filepath.Join(dir, name); fits(p) == nil {
+		if p := filepath.Join(dir, name); loadable(p) == nil {
 			return p, nil
 		}
 	}
 	return "", os.ErrNotExist
 }
 
-// fits tells whether a file is a library that an x86-64 program can load; the loader passes over others.
-func fits(path string) error {
+// loadable tells whether a file is a library that an x86-64 program can load; the loader passes over others.
+func loadable(path string) error {
 	f, err := elf.Open(path)
 	if err != nil {
 		return err

@@ -23,15 +23,42 @@ func (e *BootError) Error() string {
 	return withConsole(fmt.Sprintf("kernel %s did not start the program: %s", e.Kernel, e.Reason), e.Console)
 }
 
+// unknownModuleError says that a kernel has no such module.
+type unknownModuleError struct {
+	name, kernel string
+	none         bool // no modules of it are known
+	nearest      []string
+}
+
+func (e *unknownModuleError) Error() string {
+	text := fmt.Sprintf("kernel %s has no module %s", e.kernel, e.name)
+	switch {
+	case e.none:
+		text += ": its modules are not known; name their folder, or leave out the module if it is built in"
+	case len(e.nearest) > 0:
+		text += "; the nearest names are " + strings.Join(e.nearest, ", ")
+	}
+	return text
+}
+
 // PanicError says that the guest's kernel gave up: a panic, or an oops, which is made a panic.
 type PanicError struct {
 	Kernel  string
 	Message string   // the kernel's own words, "Fatal exception in interrupt"
 	Console []string // the console from the first sign of trouble on
+	// OutputsLost: artifacts and other outputs were to come back, and ended with the machine.
+	OutputsLost bool
 }
 
 func (e *PanicError) Error() string {
-	return withConsole(fmt.Sprintf("kernel %s panicked: %s", e.Kernel, e.Message), e.Console)
+	text := fmt.Sprintf("kernel %s panicked: %s", e.Kernel, e.Message)
+	if strings.Contains(e.Message, "deadlocked on memory") {
+		text += "; give the VM more memory"
+	}
+	if e.OutputsLost {
+		text += "; the files that the program had written are lost"
+	}
+	return withConsole(text, e.Console)
 }
 
 // DeadlineError says that the program had not ended when its time was over.

@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -25,7 +23,7 @@ func GuestMain() {
 	}
 	if err := guest(); err != nil {
 		// The console is all there is; the host shows its last lines.
-		fmt.Fprintln(os.Stderr, "waybill: "+err.Error())
+		fmt.Fprintln(os.Stderr, consoleWord+err.Error())
 	}
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	// Only a kernel without power management comes here. The end of process 1 is a panic, which ends QEMU as well.
@@ -67,6 +65,9 @@ func guest() error {
 	if err := tree.load(s.Transport); err != nil {
 		return err
 	}
+	if err := checkTransport(); err != nil {
+		return err
+	}
 	control, err := openPort(portControl)
 	if err != nil {
 		return err
@@ -80,6 +81,17 @@ func guest() error {
 		return link.waitForBye(control)
 	}
 	return link.run(s, tree, control)
+}
+
+// checkTransport sees whether the kernel has the drivers of the channels. Without them the guest would wait for ever.
+func checkTransport() error {
+	for _, dir := range []string{"/sys/bus/pci/drivers/virtio-pci", "/sys/class/virtio-ports"} {
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return errors.New("the kernel lacks virtio_pci or virtio_console: build it with CONFIG_VIRTIO_PCI and " +
+				"CONFIG_VIRTIO_CONSOLE, or give the folder of its modules")
+		}
+	}
+	return nil
 }
 
 // guestLink is the guest's end of the control channel.
@@ -114,10 +126,14 @@ func (l *guestLink) waitForBye(control io.Reader) error {
 	return nil // the host is gone, which is as good
 }
 
+// longestMessage is more than any message needs: one with the kernel's log has some 20 KiB.
+const longestMessage = 1 << 20
+
 // messages yields what arrives on the control channel until it closes.
 func messages(r io.Reader) func(yield func(message) bool) {
 	return func(yield func(message) bool) {
 		lines := bufio.NewScanner(r)
+		lines.Buffer(nil, longestMessage)
 		for lines.Scan() {
 			var m message
 			if json.Unmarshal(lines.Bytes(), &m) != nil {
@@ -138,6 +154,16 @@ func (l *guestLink) run(s spec, tree *moduleTree, control *os.File) error {
 	if err := errors.Join(setUpNetwork(), enableModprobe()); err != nil {
 		return l.fail(control, err)
 	}
+	for _, dir := range s.OutputDirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return l.fail(control, fmt.Errorf("make folder for what is sent back: %w", err))
+		}
+	}
+	outputs, err := newGuestOutputs(s.Outputs, s.OutputLimit)
+	if err != nil {
+		return l.fail(control, err)
+	}
+	health := newGuestHealth()
 	p, err := startProgram(s)
 	if err != nil {
 		return l.fail(control, err)
@@ -151,6 +177,10 @@ func (l *guestLink) run(s spec, tree *moduleTree, control *os.File) error {
 			switch m.Kind {
 			case msgSignal:
 				_ = unix.Kill(p.pid, syscall.Signal(m.Signal)) // it may have ended just now
+			case msgResize:
+				p.resize(m.Size)
+			case msgInputEnd:
+				p.input.total <- m.Input
 			case msgBye:
 				close(bye)
 				return
@@ -164,120 +194,31 @@ func (l *guestLink) run(s spec, tree *moduleTree, control *os.File) error {
 		return err
 	}
 	end.Kind = msgExited
-	end.Taint = taint()
+	health.report(&end)
 	if err := l.send(end); err != nil {
+		return err
+	}
+	if err := l.send(sendOutputs(outputs)); err != nil {
 		return err
 	}
 	<-bye
 	return nil
 }
 
-// program is the program under way.
-type program struct {
-	pid            int
-	stdout, stderr *forward
-}
-
-// forward copies one output of the program to the host, and counts.
-type forward struct {
-	n    int64
-	err  error
-	done chan struct{}
-}
-
-func startForward(port int) (*os.File, *forward, error) {
-	to, err := openPort(port)
+// sendOutputs sends what the program wrote, and returns the word about it.
+func sendOutputs(outputs *guestOutputs) message {
+	m := message{Kind: msgSent}
+	if len(outputs.paths) == 0 {
+		return m
+	}
+	port, err := openPort(portOutputs)
+	if err == nil {
+		m.Left, m.LeftSize, err = outputs.send(port)
+	}
 	if err != nil {
-		return nil, nil, err
+		m.Error = err.Error()
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		_ = to.Close()
-		return nil, nil, fmt.Errorf("make pipe: %w", err)
-	}
-	f := &forward{done: make(chan struct{})}
-	go func() {
-		defer close(f.done)
-		f.n, f.err = io.Copy(to, r)
-	}()
-	return w, f, nil
-}
-
-func startProgram(s spec) (*program, error) {
-	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make working folder: %w", err)
-	}
-	stdin, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, fmt.Errorf("open standard input: %w", err)
-	}
-	defer stdin.Close()
-	p := &program{}
-	outW, out, err := startForward(portStdout)
-	if err != nil {
-		return nil, err
-	}
-	defer outW.Close()
-	errW, errs, err := startForward(portStderr)
-	if err != nil {
-		return nil, err
-	}
-	defer errW.Close()
-	p.stdout, p.stderr = out, errs
-	// Not os/exec: a wait for this one child would race with the loop that reaps every orphan.
-	p.pid, err = syscall.ForkExec(s.Path, s.Args, &syscall.ProcAttr{
-		Dir:   s.Dir,
-		Env:   s.Env,
-		Files: []uintptr{stdin.Fd(), outW.Fd(), errW.Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", s.Path, err)
-	}
-	return p, nil
-}
-
-// wait reaps processes until the program has ended, ends those that it left, and waits until its output has gone to
-// the host.
-func (p *program) wait() (message, error) {
-	m := message{}
-	for {
-		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, 0, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return m, fmt.Errorf("wait for program: %w", err)
-		}
-		if pid != p.pid {
-			continue
-		}
-		m.Code = ws.ExitStatus()
-		if ws.Signaled() {
-			m.Code = 128 + int(ws.Signal())
-		}
-		break
-	}
-	// What still holds the other ends of the pipes would keep them open.
-	_ = unix.Kill(-1, unix.SIGKILL)
-	for _, f := range []*forward{p.stdout, p.stderr} {
-		<-f.done
-		if f.err != nil {
-			return m, fmt.Errorf("pass output to host: %w", f.err)
-		}
-	}
-	m.Stdout, m.Stderr = p.stdout.n, p.stderr.n
-	return m, nil
-}
-
-func taint() uint64 {
-	text, err := os.ReadFile("/proc/sys/kernel/tainted")
-	if err != nil {
-		return 0
-	}
-	n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	return n
+	return m
 }
 
 // openPort opens a port of the virtio-serial device, once the kernel has made it: its driver learns of the ports from

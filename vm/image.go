@@ -79,7 +79,7 @@ func uncompressImage(raw []byte) ([]byte, error) {
 		return nil, &imageError{"its kind of compression is not known here"}
 	}
 	if err != nil {
-		// Be it that zstd is missing or that a filter is unknown here: the kernel can uncompress itself.
+		// A filter may be unknown here: the kernel can uncompress itself.
 		return nil, &imageError{err.Error()}
 	}
 	if !hasPVHEntry(out.Bytes()) {

@@ -48,8 +48,14 @@ func newInitramfs() *initramfs {
 	for name, text := range etcFiles {
 		i.addText("/etc/"+name, text)
 	}
+	// In rulesets users write ports by name, as far as this machine knows them.
+	if _, err := os.Stat(servicesFile); err == nil {
+		i.addHost(servicesFile, servicesFile, 0o644)
+	}
 	return i
 }
+
+const servicesFile = "/etc/services"
 
 // etcFiles are the least that common programs look for.
 var etcFiles = map[string]string{

@@ -37,6 +37,11 @@ func TestInitramfs(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	qt.Assert(t, qt.IsNil(os.WriteFile(file, []byte("text"), 0o640)))
+	outside := filepath.Join(t.TempDir(), "outside")
+	qt.Assert(t, qt.IsNil(os.WriteFile(outside, []byte("outer"), 0o644)))
+	for name, to := range map[string]string{"inside": "file", "nowhere": "gone", "outside": outside} {
+		qt.Assert(t, qt.IsNil(os.Symlink(to, filepath.Join(dir, name))))
+	}
 	i := newInitramfs()
 	qt.Assert(t, qt.IsNil(i.addFile(File{Src: file, Dst: "/lib/deep/file"})))
 	qt.Assert(t, qt.IsNil(i.addFile(File{Src: dir, Dst: "/tree"})))
@@ -48,6 +53,11 @@ func TestInitramfs(t *testing.T) {
 	qt.Check(t, qt.Equals(got["usr/lib/deep/file"].Mode, cpio.S_IFREG|0o640))
 	qt.Check(t, qt.Equals(got["usr/lib/deep"].Mode, cpio.S_IFDIR|0o755))
 	qt.Check(t, qt.Equals(contentOf(t, got["tree/file"]), "text"))
+	for name, want := range map[string]string{"inside": "file", "nowhere": "gone"} {
+		qt.Check(t, qt.Equals(got["tree/"+name].Mode&cpio.S_IFMT, cpio.S_IFLNK))
+		qt.Check(t, qt.Equals(contentOf(t, got["tree/"+name]), want))
+	}
+	qt.Check(t, qt.Equals(contentOf(t, got["tree/outside"]), "outer"))
 	qt.Check(t, qt.Equals(contentOf(t, got["lib64"]), "usr/lib64"))
 	qt.Check(t, qt.Equals(got["dev/console"].Rmajor, 5))
 	qt.Check(t, qt.Equals(got["dev/null"].Rminor, 3))

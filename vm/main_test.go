@@ -64,10 +64,38 @@ func play(role string) int {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
 		select {}
 	case "hang":
+		if dir := os.Getenv("WAYBILL_ARTIFACTS"); dir != "" {
+			if err := os.WriteFile(dir+"/result", []byte("content"), 0o644); err != nil {
+				return 1
+			}
+		}
 		fmt.Println("ready")
 		// Not an empty select: the runtime would call it a deadlock.
 		_ = unix.Pause()
 		return 0
+	case "artifacts": // what it writes comes back though it dies of a signal
+		if err := os.WriteFile(os.Getenv("WAYBILL_ARTIFACTS")+"/result", []byte("content"), 0o644); err != nil {
+			return 1
+		}
+		_, _ = io.Copy(os.Stdout, os.Stdin)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	case "stubborn": // it neither ends nor shows anything when it is asked to
+		signal.Ignore(syscall.SIGINT, syscall.SIGQUIT)
+		if err := os.WriteFile(os.Getenv("WAYBILL_ARTIFACTS")+"/result", []byte("content"), 0o644); err != nil {
+			return 1
+		}
+		fmt.Println("ready")
+		_ = unix.Pause()
+		return 0
+	case "taint":
+		const warned = "512" // TAINT_WARN
+		if err := os.WriteFile("/proc/sys/kernel/tainted", []byte(warned), 0); err != nil {
+			return 1
+		}
+		// A program's own words in the log are not the kernel's.
+		_ = os.WriteFile("/dev/kmsg", []byte("<4>WARNING: not by the kernel"), 0)
+		return 4
 	case "panic":
 		if err := os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0); err != nil {
 			fmt.Fprintln(os.Stderr, err)

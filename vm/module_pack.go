@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -112,6 +113,9 @@ func (i *initramfs) uncompressModules(c Config) error {
 	for name, file := range i.files {
 		if !strings.HasPrefix(name, guestModules) || file.host == "" {
 			continue
+		}
+		if err := c.interrupted(); err != nil {
+			return errors.Join(err, g.Wait())
 		}
 		g.Go(func() error {
 			f, err := file.open(file.host)

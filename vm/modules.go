@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/waybill-dev/waybill/internal/nearest"
 )
 
 // moduleTree is what a kernel's modules folder says about its modules. A module's file is its path relative to the
@@ -83,7 +86,7 @@ func (t *moduleTree) closure(kernel string, names []string) ([]string, error) {
 			if t.builtin[canonical(name)] {
 				continue
 			}
-			return nil, &unknownModuleError{name: name, kernel: kernel, nearest: t.nearest(canonical(name))}
+			return nil, t.unknown(name, kernel)
 		}
 		files = append(files, file)
 	}
@@ -120,4 +123,16 @@ func (t *moduleTree) below(folder string) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// unknown is the error for a module that the kernel does not have.
+func (t *moduleTree) unknown(name, kernel string) error {
+	names := slices.Sorted(maps.Keys(t.byName))
+	names = slices.AppendSeq(names, maps.Keys(t.builtin))
+	resembling := nearest.Names(canonical(name), slices.Values(names))
+	if len(resembling) == 0 {
+		// Many modules have the name that users know behind a prefix: sch_netem, nft_ct.
+		resembling = slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, "_"+canonical(name)) })
+	}
+	return &unknownModuleError{name: name, kernel: kernel, none: t.dir == "", nearest: resembling[:min(3, len(resembling))]}
 }

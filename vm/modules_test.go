@@ -72,6 +72,11 @@ func TestUnknownModule(t *testing.T) {
 		_, err := tree.closure("6.12", []string{"veth", name})
 		qt.Check(t, qt.ErrorMatches(err, literally(want)))
 	}
+	none, err := readModules("")
+	qt.Assert(t, qt.IsNil(err))
+	_, err = none.closure("bzImage", []string{"veth"})
+	qt.Check(t, qt.ErrorMatches(err, literally("kernel bzImage has no module veth: its modules are not known; "+
+		"name their folder, or leave out the module if it is built in")))
 }
 
 func TestModulesFolderWithoutDependencies(t *testing.T) {
@@ -92,14 +97,5 @@ func TestAliases(t *testing.T) {
 		got, err := tree.aliases(name)
 		qt.Check(t, qt.IsNil(err))
 		qt.Check(t, qt.DeepEquals(got, want), qt.Commentf("%s", name))
-	}
-}
-
-func TestDistance(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"", "abc", 3}, {"veth", "vrth", 1}, {"nft_ct", "ct", 4}, {"kitten", "sitting", 3}} {
-		qt.Check(t, qt.Equals(distance(test.a, test.b), test.want))
 	}
 }

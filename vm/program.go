@@ -25,6 +25,12 @@ func findProgram(name string) (string, error) {
 	return abs, nil
 }
 
+// Installed tells whether this machine has a program, by path or by name.
+func Installed(name string) bool {
+	_, err := findProgram(name)
+	return err == nil
+}
+
 func lookUp(name string) (string, error) {
 	if strings.Contains(name, "/") {
 		st, err := os.Stat(name)

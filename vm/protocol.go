@@ -6,6 +6,9 @@ package vm
 // to the first process as an environment variable (Documentation/admin-guide/kernel-parameters.rst).
 const guestMarker = "WAYBILL_GUEST"
 
+// consoleWord begins a line on the console that says why the guest could not get as far as the control channel.
+const consoleWord = "waybill: "
+
 // specPath is where the guest finds its spec in the initramfs.
 const specPath = "/waybill/spec.json"
 
@@ -14,6 +17,7 @@ const (
 	portControl = 1
 	portStdout  = 2
 	portStderr  = 3
+	portOutputs = 4
 )
 
 // spec tells the guest what to do.
@@ -24,7 +28,15 @@ type spec struct {
 	Path      string   // of the program
 	Args      []string // with the program's name first
 	Env       []string
-	Dir       string
+	// Input: there is a standard input. Terminal: it is a terminal, of that size.
+	Input    bool
+	Terminal *terminalSize
+	Dir      string
+	// Outputs are the paths that are sent back, and OutputLimit how much of them, in bytes. OutputDirs are folders made
+	// for them.
+	Outputs     []string
+	OutputDirs  []string
+	OutputLimit int64
 	// Probe: there is no program, only show that the machine boots.
 	Probe bool
 }
@@ -34,13 +46,23 @@ type message struct {
 	Kind messageKind `json:"kind"`
 	// Signal: the number of the signal to send.
 	Signal int `json:"signal,omitempty"`
-	// Failed: what went wrong before the program ran.
+	// Resize: the size of the terminal.
+	Size *terminalSize `json:"size,omitempty"`
+	// InputEnd: how much input there was, in bytes.
+	Input int64 `json:"input,omitempty"`
+	// Failed, Sent: what went wrong.
 	Error string `json:"error,omitempty"`
-	// Exited: the exit status, how much was written, and /proc/sys/kernel/tainted.
-	Code   int    `json:"code,omitempty"`
-	Stdout int64  `json:"stdout,omitempty"`
-	Stderr int64  `json:"stderr,omitempty"`
-	Taint  uint64 `json:"taint,omitempty"`
+	// Exited: the exit status, how much was written, what was added to /proc/sys/kernel/tainted, the kernel's log from
+	// the first sign of trouble on, and the names of the processes that were killed for want of memory.
+	Code   int      `json:"code,omitempty"`
+	Stdout int64    `json:"stdout,omitempty"`
+	Stderr int64    `json:"stderr,omitempty"`
+	Taint  uint64   `json:"taint,omitempty"`
+	Log    []string `json:"log,omitempty"`
+	Killed []string `json:"killed,omitempty"`
+	// Sent: which files were left out because of the limit, and their size.
+	Left     []string `json:"left,omitempty"`
+	LeftSize int64    `json:"leftSize,omitempty"`
 }
 
 type messageKind string
@@ -51,7 +73,10 @@ const (
 	msgStarted messageKind = "started" // the program runs
 	msgFailed  messageKind = "failed"  // the program could not be started
 	msgExited  messageKind = "exited"  // the program has ended
+	msgSent    messageKind = "sent"    // what it wrote was sent
 	// From the host.
-	msgSignal messageKind = "signal"
-	msgBye    messageKind = "bye" // everything was received: power off
+	msgSignal   messageKind = "signal"
+	msgResize   messageKind = "resize"
+	msgInputEnd messageKind = "inputEnd"
+	msgBye      messageKind = "bye" // everything was received: power off
 )

@@ -21,6 +21,7 @@ const (
 	fdControl
 	fdStdout
 	fdStderr
+	fdOutputs
 	fdConsole
 )
 
@@ -57,6 +58,7 @@ func qemuArgs(c Config, accel Accel) []string {
 		number, fd int
 	}{
 		{"control", portControl, fdControl}, {"stdout", portStdout, fdStdout}, {"stderr", portStderr, fdStderr},
+		{"outputs", portOutputs, fdOutputs},
 	} {
 		args = append(args, "-chardev", fmt.Sprintf("socket,id=%s,fd=%d", p.name, p.fd),
 			"-device", fmt.Sprintf("virtserialport,chardev=%s,nr=%d,name=waybill.%s", p.name, p.number, p.name))
@@ -78,10 +80,10 @@ func kernelArgs(c Config) string {
 
 // machine is a running QEMU and the host's ends of its channels.
 type machine struct {
-	cmd                              *exec.Cmd
-	log                              bytes.Buffer // QEMU's own words; read after done
-	control, stdout, stderr, console *os.File
-	done                             chan struct{} // closed when QEMU has ended and was reaped
+	cmd                                       *exec.Cmd
+	log                                       bytes.Buffer // QEMU's own words; read after done
+	control, stdout, stderr, outputs, console *os.File
+	done                                      chan struct{} // closed when QEMU has ended and was reaped
 }
 
 // startMachine starts QEMU. The machine ends with this process, however this process ends.
@@ -93,7 +95,7 @@ func startMachine(qemu string, args []string, initramfs, image *os.File) (*machi
 			_ = f.Close()
 		}
 	}()
-	for _, end := range []**os.File{&m.control, &m.stdout, &m.stderr, &m.console} {
+	for _, end := range []**os.File{&m.control, &m.stdout, &m.stderr, &m.outputs, &m.console} {
 		pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 		if err != nil {
 			m.closeChannels()
@@ -137,7 +139,7 @@ func (m *machine) kill() {
 }
 
 func (m *machine) closeChannels() {
-	for _, f := range []*os.File{m.control, m.stdout, m.stderr, m.console} {
+	for _, f := range []*os.File{m.control, m.stdout, m.stderr, m.outputs, m.console} {
 		if f != nil {
 			_ = f.Close()
 		}

@@ -14,7 +14,7 @@ import (
 // Run runs a program under another kernel and returns when it has ended. Ending ctx ends the machine.
 //
 // The error is nil if the program ran to its end, whatever its exit status. Else it is a [BootError], [PanicError],
-// [DeadlineError] or [InterruptedError], wraps [ErrNoQEMU] or ctx's error, or says in one sentence what is wrong with
+// [DeadlineError], [InterruptedError] or [OutputError], wraps [ErrNoQEMU] or ctx's error, or says in one sentence what is wrong with
 // the configuration. One machine runs at a time for each user: Run waits for its turn.
 func Run(ctx context.Context, c Config) (Result, error) {
 	c, err := c.withDefaults()
@@ -32,6 +32,11 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	back, err := newCollector(c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer back.close()
 	if err := root.uncompressModules(c); err != nil {
 		return Result{}, err
 	}
@@ -46,7 +51,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 			return Result{}, err
 		}
 	}
-	return boot(ctx, qemu, accel, c, root)
+	return boot(ctx, qemu, accel, c, root, back)
 }
 
 // Check finds what is wrong with a configuration as far as it can be told without the kernel: before one is fetched
@@ -59,8 +64,15 @@ func Check(c Config) error {
 	if _, err := findQEMU(); err != nil {
 		return err
 	}
-	_, err = packPrograms(c)
-	return err
+	if _, err := packPrograms(c); err != nil {
+		return err
+	}
+	back, err := newCollector(c)
+	if err != nil {
+		return err
+	}
+	back.close()
+	return nil
 }
 
 // pack lists what the guest gets. All that can be wrong with the program, its libraries and the modules is found here.
@@ -91,6 +103,15 @@ func packPrograms(c Config) (*initramfs, error) {
 		}
 		programs = append(programs, p)
 	}
+	for _, b := range c.OptionalBinaries {
+		p, err := findProgram(b)
+		if err != nil {
+			continue
+		}
+		if _, err := libs.closure(p); err == nil {
+			programs = append(programs, p)
+		}
+	}
 	for _, p := range programs {
 		if err := root.addProgram(p, libs); err != nil {
 			return nil, err
@@ -102,13 +123,32 @@ func packPrograms(c Config) (*initramfs, error) {
 		}
 	}
 	root.spec = spec{
-		Path: program,
-		Args: append([]string{program}, c.Args...),
+		OutputLimit: c.OutputLimit,
+		Path:        program,
+		Args:        append([]string{program}, c.Args...),
 		Env: append([]string{
 			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root",
 			"TERM=dumb", "SHELL=/bin/sh",
 		}, c.Env...),
 		Dir: c.Dir,
+	}
+	if c.Stdin != nil {
+		root.spec.Input = true
+		if isTerminal(c.Stdin) {
+			size := sizeOf(c.Stdin)
+			root.spec.Terminal = &size
+		}
+	}
+	if c.Artifacts != "" {
+		root.spec.Env = append(root.spec.Env, artifactsVariable+"="+guestArtifacts)
+	}
+	for _, o := range c.outputs() {
+		dir := o.Guest
+		if !o.Folder {
+			dir = path.Dir(o.Guest)
+		}
+		root.spec.Outputs = append(root.spec.Outputs, o.Guest)
+		root.spec.OutputDirs = append(root.spec.OutputDirs, dir)
 	}
 	return root, nil
 }
@@ -142,15 +182,19 @@ func (i *initramfs) addFile(f File) error {
 	if src, err = filepath.EvalSymlinks(src); err != nil {
 		return fmt.Errorf("pack file: %w", err)
 	}
-	return filepath.WalkDir(src, func(p string, _ fs.DirEntry, err error) error {
+	return filepath.WalkDir(src, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("pack file: %w", err)
+		}
+		dst := path.Join(f.Dst, strings.TrimPrefix(p, src))
+		if d.Type() == fs.ModeSymlink && !leadsToFile(src, p) {
+			i.links[guestPath(dst)], err = os.Readlink(p)
+			return err
 		}
 		st, err := os.Stat(p)
 		if err != nil {
 			return fmt.Errorf("pack file: %w", err)
 		}
-		dst := path.Join(f.Dst, strings.TrimPrefix(p, src))
 		switch {
 		case st.IsDir():
 			i.mkdir(guestPath(dst), uint64(st.Mode().Perm()))
@@ -161,6 +205,17 @@ func (i *initramfs) addFile(f File) error {
 		}
 		return nil
 	})
+}
+
+// leadsToFile tells whether a link below a folder leads to a file outside of it, which is then packed in its place. Other
+// links stay links: those inside lead to what is packed too, and those to nowhere do the same in the guest.
+func leadsToFile(folder, link string) bool {
+	to, err := filepath.EvalSymlinks(link)
+	if err != nil || strings.HasPrefix(to, folder+"/") {
+		return false
+	}
+	st, err := os.Stat(to)
+	return err == nil && st.Mode().IsRegular()
 }
 
 // packProbe lists what a guest gets that has nothing to do but to come up.

@@ -109,21 +109,113 @@ func TestDeadlineShowsGoroutines(t *testing.T) {
 	c := machine(t, "hang")
 	var stderr bytes.Buffer
 	c.Timeout, c.Stderr = time.Second, &stderr
+	c.Artifacts = t.TempDir()
 	_, err := vm.Run(t.Context(), c)
 	deadline, ok := errors.AsType[*vm.DeadlineError](err)
 	qt.Assert(t, qt.IsTrue(ok), qt.Commentf("%v", err))
 	qt.Check(t, qt.Equals(deadline.Timeout, time.Second))
 	qt.Check(t, qt.StringContains(stderr.String(), "goroutine 1"))
+	qt.Check(t, qt.Equals(read(filepath.Join(c.Artifacts, "result")), "content"))
 }
 
 func TestKernelPanic(t *testing.T) {
 	c := machine(t, "panic")
+	c.Artifacts = t.TempDir()
 	_, err := vm.Run(t.Context(), c)
 	kernelPanic, ok := errors.AsType[*vm.PanicError](err)
 	qt.Assert(t, qt.IsTrue(ok), qt.Commentf("%v", err))
 	qt.Check(t, qt.Equals(kernelPanic.Message, "sysrq triggered crash"))
 	qt.Check(t, qt.StringContains(strings.Join(kernelPanic.Console, "\n"), "sysrq_handle_crash"))
-	qt.Check(t, qt.Matches(err.Error(), `(?s)kernel 6\.12 panicked: sysrq triggered crash\nlast lines.*`))
+	qt.Check(t, qt.Matches(err.Error(), `(?s)kernel 6\.12 panicked: sysrq triggered crash; the files that the program had `+
+		`written are lost\nlast lines.*`))
+}
+
+func TestArtifactsAndInput(t *testing.T) {
+	c := machine(t, "artifacts")
+	c.Artifacts = filepath.Join(t.TempDir(), "made", "artifacts")
+	r, w, err := os.Pipe()
+	qt.Assert(t, qt.IsNil(err))
+	defer r.Close()
+	text := strings.Repeat("some input\n", 10_000) // more than a pipe holds
+	go func() {
+		_, _ = io.WriteString(w, text)
+		_ = w.Close()
+	}()
+	var stdout bytes.Buffer
+	c.Stdin, c.Stdout = r, &stdout
+	result, err := vm.Run(t.Context(), c)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(result.ExitCode, 128+int(syscall.SIGKILL)))
+	qt.Check(t, qt.IsTrue(stdout.String() == text), qt.Commentf("%d bytes", stdout.Len()))
+	qt.Check(t, qt.Equals(read(filepath.Join(c.Artifacts, "result")), "content"))
+}
+
+func TestTaint(t *testing.T) {
+	c := machine(t, "taint")
+	result, err := vm.Run(t.Context(), c)
+	qt.Check(t, qt.ErrorMatches(err, "kernel 6.12 was in trouble while the program ran, whose exit status was 4: "+
+		"it is tainted: W, a warning"))
+	qt.Check(t, qt.Equals(result.ExitCode, 4))
+	qt.Check(t, qt.Equals(result.Taint, 512))
+}
+
+// TestStubbornProgram: the third Ctrl-C ends the machine without the program.
+func TestStubbornProgram(t *testing.T) {
+	c := machine(t, "stubborn")
+	c.Artifacts = t.TempDir()
+	signals := make(chan os.Signal, 3)
+	c.Signals = signals
+	c.Stdout = &onReady{do: func() {
+		for range 3 {
+			signals <- syscall.SIGINT
+		}
+	}}
+	result, err := vm.Run(t.Context(), c)
+	interrupted, ok := errors.AsType[*vm.InterruptedError](err)
+	qt.Assert(t, qt.IsTrue(ok), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(interrupted.ExitCode(), 130))
+	qt.Check(t, qt.IsTrue(result.Interrupted))
+	qt.Check(t, qt.HasLen(children(t, os.Getpid()), 0))
+}
+
+// TestSignalWhileBooting sends it when the kernel has said its first word.
+func TestSignalWhileBooting(t *testing.T) {
+	c := machine(t, "hang")
+	signals := make(chan os.Signal, 1)
+	c.Signals = signals
+	c.Console = writerFunc(func([]byte) {
+		select {
+		case signals <- syscall.SIGTERM:
+		default:
+		}
+	})
+	_, err := vm.Run(t.Context(), c)
+	interrupted, ok := errors.AsType[*vm.InterruptedError](err)
+	qt.Assert(t, qt.IsTrue(ok), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(interrupted.ExitCode(), 143))
+	qt.Check(t, qt.HasLen(children(t, os.Getpid()), 0))
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
+}
+
+// TestKernelWithoutDrivers: Debian's 6.1 has the drivers of the channels as modules.
+func TestKernelWithoutDrivers(t *testing.T) {
+	c := machine(t, "hang")
+	image := filepath.Join(filepath.Dir(filepath.Dir(c.Kernel.Image)), "6.1", "vmlinuz")
+	if _, err := os.Stat(image); err != nil {
+		t.Skip("kernel 6.1 is not in the cache: run waybill kernel fetch 6.1")
+	}
+	c.Kernel = vm.Kernel{Name: "6.1", Image: image}
+	_, err := vm.Run(t.Context(), c)
+	boot, ok := errors.AsType[*vm.BootError](err)
+	qt.Assert(t, qt.IsTrue(ok), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(boot.Reason, "the kernel lacks virtio_pci or virtio_console: build it with CONFIG_VIRTIO_PCI and "+
+		"CONFIG_VIRTIO_CONSOLE, or give the folder of its modules"))
 }
 
 func TestContextEndsMachine(t *testing.T) {

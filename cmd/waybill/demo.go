@@ -45,7 +45,7 @@ func (demoCommand) Help() string {
 func (c demoCommand) Run(ctx context.Context) error {
 	port, err := strconv.ParseUint(c.Port, 10, 16)
 	if err != nil || port == 0 {
-		return fmt.Errorf("--port %s: give a number from 1 to 65535", c.Port)
+		return usageError{fmt.Errorf("--port %s: give a number from 1 to 65535", c.Port)}
 	}
 	rules := demoRules
 	switch {
@@ -54,9 +54,16 @@ func (c demoCommand) Run(ctx context.Context) error {
 	case c.NFT != "":
 		text, err := os.ReadFile(c.NFT)
 		if err != nil {
-			return fmt.Errorf("read the ruleset: %w", err)
+			return usageError{fmt.Errorf("--nft: %w", err)}
 		}
 		rules = string(text)
+	}
+	store, err := kernelStore()
+	if err != nil {
+		return err
+	}
+	if err := store.Check(c.Kernel); err != nil {
+		return err
 	}
 	if why := unobservable(ctx); why != nil {
 		if c.Here {
@@ -98,14 +105,7 @@ func (c demoCommand) inVM(ctx context.Context, rules string) error {
 	if c.JSON {
 		args = append(args, "--json")
 	}
-	code, err := runInVM(ctx, c.Kernel, args, []string{"nft"})
-	if err != nil {
-		return err
-	}
-	if code != 0 {
-		return exitStatus(code)
-	}
-	return nil
+	return outcome(runInVM(ctx, c.Kernel, args, []string{"nft"}))
 }
 
 func (c demoCommand) here(ctx context.Context, rules string, port uint16) error {

@@ -1,6 +1,6 @@
 // Command waybill runs network regression tests for Linux under any kernel, and shows what they show.
 //
-//	waybill vm --kernel 6.12 --bin nft -- PROGRAM ARGS…   run a program under another kernel
+//	waybill vm --kernel 6.12 -- PROGRAM ARGS…             run a program under another kernel
 //	waybill kernel list                                   the kernels that are known, and those at hand
 //	waybill kernel fetch NAME…                            fetch kernels
 //	waybill demo                                          a dropped packet and its journey
@@ -8,6 +8,7 @@
 // Run it with --help for every flag.
 //
 // The exit status of waybill vm is that of the program, or 128 + N if signal N ended it. It is 2 for a command line that
-// makes no sense, 124 if the program ran out of time, 125 if it was not run or its kernel died, and 128 + N if signal N
-// came before the program ran. Signals that come later are sent on to the program.
+// makes no sense, 123 if the kernel panicked, warned, stalled or became tainted, 124 if the program ran out of time, 125 if it
+// was not run or files of it did not come back, and 128 + N if signal N came before the program ran. Signals that come later
+// are sent on to the program. docs/vm.md says more.
 package main

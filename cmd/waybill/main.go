@@ -23,9 +23,28 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// Exit statuses of waybill vm, beside the program's own. They follow timeout(1), env(1) and the like.
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+// outcome is the error of a command that ran a program: err, or the program's exit status if that is not 0. Files that did
+// not come back do not hide the exit status of a program that failed.
+func outcome(result vm.Result, err error) error {
+	code := result.ExitCode
+	if _, ok := errors.AsType[*vm.OutputError](err); ok && code != 0 && exitOf(err) == statusFailed {
+		notice(err.Error())
+		err = nil
+	}
+	if err == nil && code != 0 {
+		return exitStatus(code)
+	}
+	return err
+}
+
+// Exit statuses of waybill vm, beside the program's own. They follow timeout(1), env(1) and the like, and leave those of
+// shells alone (126, 127, 128 + N).
 const (
 	statusUsage    = 2
+	statusKernel   = 123
 	statusDeadline = 124
 	statusFailed   = 125
 )
@@ -57,10 +76,24 @@ func status(err error) int {
 		return int(s)
 	}
 	fmt.Fprintf(os.Stderr, "waybill: %s\n", err)
+	return exitOf(err)
+}
+
+// exitOf is the exit status that stands for an error.
+func exitOf(err error) int {
 	if i, ok := errors.AsType[*vm.InterruptedError](err); ok {
 		return i.ExitCode()
 	}
-	if _, ok := errors.AsType[*vm.DeadlineError](err); ok {
+	_, usage := errors.AsType[usageError](err)
+	_, panicked := errors.AsType[*vm.PanicError](err)
+	_, unwell := errors.AsType[*vm.KernelError](err)
+	_, late := errors.AsType[*vm.DeadlineError](err)
+	switch {
+	case usage:
+		return statusUsage
+	case panicked, unwell:
+		return statusKernel
+	case late:
 		return statusDeadline
 	}
 	return statusFailed

@@ -5,146 +5,113 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/waybill-dev/waybill/vm"
-	"github.com/waybill-dev/waybill/vm/kernel"
 )
 
-// networkModules are loaded before every program, as far as the kernel has them: what most tests of the network need,
-// so that its functions can be probed before the first packet or rule asks for it.
-var networkModules = []string{
-	"veth", "bridge", "dummy", "nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_reject_inet",
-	"nft_log", "nft_limit", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nf_log_syslog",
-}
-
-// ondemandModules are in every guest, and are loaded when the kernel asks for them. Some would change a test that
-// does not want them: tunnels add a device to each namespace, br_netfilter sends bridged packets through iptables.
-var ondemandModules = []string{
-	"net", "dummy", "geneve", "gtp", "ifb", "ipvlan", "ipvtap", "macsec", "macvlan", "macvtap", "netconsole",
-	"netdevsim", "nlmon", "tap", "tun", "veth", "vrf", "vsockmon", "drivers/net/bonding", "drivers/net/team",
-	"drivers/net/vxlan", "drivers/net/wireguard", "drivers/net/ovpn", "crypto",
-}
+// defaultTimeout is the longest run of a program that does not say.
+const defaultTimeout = 10 * time.Minute
 
 type vmCommand struct {
-	Kernel  string        `default:"${defaultKernel}" help:"Kernel to run under, as waybill kernel list names it (${default})."`
-	Bin     []string      `placeholder:"PROG" help:"Program of this machine that PROGRAM starts, packed with its libraries; repeatable."`
-	File    []string      `placeholder:"SRC[:DST]" sep:"none" help:"File or folder of this machine that PROGRAM reads, and its path in the VM; repeatable."`
-	Module  []string      `placeholder:"NAME" help:"Kernel module to load, beside those that network tests need; repeatable."`
-	Memory  int           `placeholder:"MIB" help:"Memory of the VM in MiB (2048)."`
-	CPUs    int           `name:"cpus" placeholder:"N" help:"CPUs of the VM (those of this machine, at most 2)."`
-	Timeout time.Duration `help:"Longest run; then the program gets SIGQUIT, and the VM ends (10m; 0 for none)." default:"10m"`
-	Env     []string      `placeholder:"KEY=VALUE" sep:"none" help:"Variable for the program's environment; repeatable."`
-	Dir     string        `placeholder:"DIR" help:"Working folder of the program in the VM (/; for a test binary, this one)."`
-	Append  string        `placeholder:"TEXT" help:"More parameters for the kernel's command line."`
-	Accel   string        `enum:"auto,kvm,tcg" default:"auto" help:"auto (KVM if it works here, otherwise emulation), kvm or tcg."`
-	Console bool          `help:"Show the kernel's console on standard error."`
-	Command []string      `arg:"" name:"program" passthrough:"" help:"Program of this machine to run, and its arguments."`
+	Kernel         []string       `default:"${defaultKernel}" sep:"none" placeholder:"KERNEL" help:"Kernel to run under: a name of waybill kernel list, host, or the path of a vmlinuz or bzImage, of a Debian package or of a folder that one was unpacked into; repeatable (${default})."`
+	All            bool           `help:"Run under every kernel of waybill kernel list."`
+	Modules        string         `placeholder:"DIR" help:"Folder with the modules of a kernel that is given by its path."`
+	Bin            []string       `placeholder:"PROG" help:"Program of this machine that PROGRAM starts, packed with its libraries, beside nft, ip and iptables; repeatable."`
+	File           []string       `placeholder:"SRC[:DST]" sep:"none" help:"File or folder of this machine that PROGRAM reads, and its path in the VM; repeatable."`
+	Module         []string       `placeholder:"NAME" help:"Kernel module to load, beside those that network tests need; repeatable."`
+	Memory         int            `placeholder:"MIB" help:"Memory of the VM in MiB (2048)."`
+	CPUs           int            `name:"cpus" placeholder:"N" help:"CPUs of the VM (those of this machine, at most 2)."`
+	Timeout        *time.Duration `placeholder:"TIME" help:"Longest run; then the program gets SIGQUIT, and the VM ends (10m; for a test binary a minute more than its own; 0 for none)."`
+	Env            []string       `placeholder:"KEY=VALUE" sep:"none" help:"Variable for the program's environment; repeatable."`
+	Dir            string         `placeholder:"DIR" help:"Working folder of the program in the VM (/; for a test binary, this one)."`
+	Artifacts      string         `placeholder:"DIR" help:"Folder for what PROGRAM writes into the folder that $$WAYBILL_ARTIFACTS names there."`
+	ArtifactsLimit int64          `default:"256" placeholder:"MIB" help:"How much may come back, reports and profiles included (${default})."`
+	AllowTaint     bool           `help:"A kernel that warns, stalls or becomes tainted is no failure."`
+	Append         string         `placeholder:"TEXT" help:"More parameters for the kernel's command line."`
+	Accel          string         `enum:"auto,kvm,tcg" default:"auto" help:"auto (KVM if it works here, otherwise emulation), kvm or tcg."`
+	Console        bool           `help:"Show the kernel's console on standard error."`
+	Shell          bool           `help:"Start a shell in the VM in place of PROGRAM, which may be left out."`
+	Command        []string       `arg:"" optional:"" name:"program" passthrough:"" help:"Program of this machine to run, and its arguments."`
 }
 
 // Help is shown by waybill vm --help.
 func (vmCommand) Help() string {
 	return "The program, static or with the libraries it needs, is packed into an initramfs with kernel modules and booted " +
-		"with QEMU: no image, no network, no root. Its output and its exit status come back. As \"go test -exec " +
-		"'waybill vm --'\" it runs tests. Exit status 124: out of time; 125: the program was not run, or the kernel died."
+		"with QEMU: no image, no network, no root. Its output, its exit status and its files come back. As \"go test -exec " +
+		"'waybill vm --'\" it runs tests; go does not cache their results. Exit status 123: the kernel panicked, warned, " +
+		"stalled or became tainted; 124: out of time; 125: the program was not run, or files of it did not come back. More " +
+		"in docs/vm.md."
 }
 
-// Run runs the program. Its exit status becomes the command's.
+// Run runs the program. Its exit status becomes the command's; under several kernels, that of the first that is not 0.
 func (c vmCommand) Run(ctx context.Context) error {
+	config, err := c.config()
+	if err != nil {
+		return usageError{err}
+	}
+	kernels := c.Kernel
+	store, err := kernelStore()
+	if err != nil {
+		return err
+	}
+	if c.All {
+		kernels = nil
+		for _, k := range store.List {
+			kernels = append(kernels, k.Name)
+		}
+	}
+	if c.Modules != "" && len(kernels) > 1 {
+		return usageError{errors.New("--modules belongs to one kernel: name one")}
+	}
+	r := runner{store: store, modules: c.Modules}
+	if len(kernels) == 1 {
+		return outcome(r.run(ctx, kernels[0], config))
+	}
+	return r.runAll(ctx, kernels, config)
+}
+
+// config makes a configuration of the flags, without a kernel.
+func (c vmCommand) config() (vm.Config, error) {
 	args := c.Command
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
 	}
-	if len(args) == 0 {
-		return errors.New("no program to run was named: waybill vm [flags] -- PROGRAM ARGS")
+	if len(args) == 0 && !c.Shell {
+		return vm.Config{}, errors.New("no program to run was named: waybill vm [flags] -- PROGRAM ARGS")
+	}
+	if c.ArtifactsLimit < 1 || c.ArtifactsLimit > 1<<20 {
+		return vm.Config{}, fmt.Errorf("--artifacts-limit %d: give a number of MiB", c.ArtifactsLimit)
 	}
 	config := vm.Config{
-		Program: args[0], Args: args[1:], Env: c.Env, Dir: c.Dir, Binaries: c.Bin, Modules: c.Module,
-		MemoryMiB: c.Memory, CPUs: c.CPUs, Timeout: c.Timeout, Append: c.Append, Accel: vm.Accel(c.Accel),
+		Env: c.Env, Dir: c.Dir, Binaries: c.Bin, Modules: c.Module,
+		MemoryMiB: c.Memory, CPUs: c.CPUs, Append: c.Append, Accel: vm.Accel(c.Accel),
+		Artifacts: c.Artifacts, OutputLimit: c.ArtifactsLimit << 20, AllowTaint: c.AllowTaint,
+	}
+	if len(args) > 0 {
+		config.Program, config.Args = args[0], args[1:]
 	}
 	for _, f := range c.File {
 		src, dst, _ := strings.Cut(f, ":")
+		if src == "" || dst != "" && !strings.HasPrefix(dst, "/") {
+			return vm.Config{}, fmt.Errorf("--file %s: write SRC, or SRC:DST with an absolute DST", f)
+		}
 		config.Files = append(config.Files, vm.File{Src: src, Dst: dst})
 	}
+	config.Timeout = longestRun(c.Timeout, config.Args)
 	if err := likeGoTest(&config); err != nil {
-		return err
+		return vm.Config{}, err
 	}
 	if c.Console {
 		config.Console = os.Stderr
 	}
-	code, err := runVM(ctx, c.Kernel, config)
-	if err != nil {
-		return err
+	addNetworkPrograms(&config)
+	if c.Shell {
+		addShell(&config)
+		if c.Timeout == nil {
+			config.Timeout = 0
+		}
 	}
-	if code != 0 {
-		return exitStatus(code)
-	}
-	return nil
-}
-
-// likeGoTest gives a test binary what it expects of go test, which runs it in the folder of its package: that folder,
-// and its testdata.
-func likeGoTest(config *vm.Config) error {
-	if !strings.HasSuffix(config.Program, ".test") || config.Dir != "" {
-		return nil
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		return fmt.Errorf("find this folder: %w", err)
-	}
-	config.Dir = dir
-	if st, err := os.Stat(filepath.Join(dir, "testdata")); err == nil && st.IsDir() {
-		config.Files = append(config.Files, vm.File{Src: filepath.Join(dir, "testdata")})
-	}
-	return nil
-}
-
-// runInVM runs this executable with args in a VM under a named kernel, with host programs beside it, and returns its
-// exit status. Output goes to this process's own, signals to the executable in the VM.
-func runInVM(ctx context.Context, kernelName string, args, bins []string) (exit int, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return 0, fmt.Errorf("find this executable: %w", err)
-	}
-	return runVM(ctx, kernelName, vm.Config{Program: self, Args: args, Binaries: bins})
-}
-
-// runVM runs what config says under a named kernel, as the program of this process.
-func runVM(ctx context.Context, kernelName string, config vm.Config) (int, error) {
-	store, err := kernelStore()
-	if err != nil {
-		return 0, err
-	}
-	if _, err := store.List.Find(kernelName); err != nil {
-		return 0, err
-	}
-	if err := vm.Check(config); err != nil {
-		return 0, err
-	}
-	if config.Kernel, err = getKernel(ctx, store, kernelName); err != nil {
-		return 0, err
-	}
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, passedSignals...)
-	defer signal.Stop(signals)
-	config.Signals = signals
-	config.OptionalModules, config.OnDemand = networkModules, ondemandModules
-	config.Notice = notice
-	line := newPassing(fmt.Sprintf("waybill: booting kernel %s …", kernelName))
-	defer line.clear()
-	config.Stdout, config.Stderr = line.before(os.Stdout), line.before(os.Stderr)
-	result, err := vm.Run(ctx, config)
-	if err != nil {
-		return 0, err
-	}
-	return result.ExitCode, nil
-}
-
-func getKernel(ctx context.Context, store kernel.Store, name string) (vm.Kernel, error) {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	return store.Get(ctx, name)
+	return config, nil
 }

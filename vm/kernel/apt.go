@@ -19,7 +19,7 @@ import (
 )
 
 // keyring holds the keys that Debian's archive is signed with; the package debian-archive-keyring brings it.
-const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+var keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // apt runs apt's own tools on a state folder of its own, with one suite of one mirror.
 type apt struct {
@@ -106,8 +106,24 @@ func (a *apt) update(ctx context.Context) error {
 
 var (
 	imagePackage = regexp.MustCompile(`^linux-image-[0-9]`)
-	partPackage  = regexp.MustCompile(`^linux-(binary|modules)-[0-9]`)
+	partPackage  = regexp.MustCompile(`^linux-(binary|modules|base)-[0-9]`)
 )
+
+// newest returns the packages that hold the image and the modules of the kernel that a package or a pattern names now, and
+// their version.
+func (a *apt) newest(ctx context.Context, pattern string) (packages []string, version string, err error) {
+	if packages, err = a.kernelPackages(ctx, pattern); err != nil {
+		return nil, "", err
+	}
+	versions, err := a.versions(ctx, packages[0])
+	if err != nil {
+		return nil, "", err
+	}
+	if len(versions) == 0 {
+		return nil, "", fmt.Errorf("suite %s has no package %s", a.suite, packages[0])
+	}
+	return packages, versions[0], nil
+}
 
 // kernelPackages returns the packages that hold the image and the modules of the kernel that a package or a pattern
 // names.
@@ -145,13 +161,31 @@ func (a *apt) kernelPackages(ctx context.Context, pattern string) ([]string, err
 			return nil, err
 		}
 	}
-	out := []string{image}
+	var parts []string
 	for _, n := range needs {
 		if partPackage.MatchString(n) {
-			out = append(out, n)
+			parts = append(parts, n)
 		}
 	}
-	return out, nil
+	if len(parts) > 0 {
+		return parts, nil // from 7.2 on; the image package itself is empty
+	}
+	return []string{image}, nil
+}
+
+// versions returns the versions of a package that the mirror has, the highest first.
+func (a *apt) versions(ctx context.Context, name string) ([]string, error) {
+	out, err := a.run(ctx, "apt-cache", "madison", name)
+	if err != nil {
+		return nil, fmt.Errorf("look for package %s in %s: %w", name, a.suite, err)
+	}
+	var versions []string
+	for line := range strings.Lines(out) {
+		if columns := strings.Split(line, "|"); len(columns) == 3 {
+			versions = append(versions, strings.TrimSpace(columns[1]))
+		}
+	}
+	return versions, nil
 }
 
 // depends returns what a package depends on, directly.
@@ -169,17 +203,26 @@ func (a *apt) depends(ctx context.Context, name string) ([]string, error) {
 	return names, nil
 }
 
-// download downloads packages, with their signatures' chain verified, and returns the files.
-func (a *apt) download(ctx context.Context, names []string) ([]string, error) {
-	if _, err := a.run(ctx, "apt-get", append([]string{"-qq", "download"}, names...)...); err != nil {
+// download downloads packages of one version, with their signatures' chain verified, and returns the files in the same
+// order.
+func (a *apt) download(ctx context.Context, names []string, version string) ([]string, error) {
+	args := []string{"-qq", "download"}
+	for _, n := range names {
+		args = append(args, n+"="+version)
+	}
+	if _, err := a.run(ctx, "apt-get", args...); err != nil {
 		return nil, fmt.Errorf("download %s: %w", strings.Join(names, ", "), err)
 	}
-	files, err := filepath.Glob(filepath.Join(a.dir, "download", "*.deb"))
-	if err != nil {
-		return nil, err
-	}
-	if len(files) != len(names) {
-		return nil, fmt.Errorf("download %s: apt-get left %d files", strings.Join(names, ", "), len(files))
+	var files []string
+	for _, n := range names {
+		found, err := filepath.Glob(filepath.Join(a.dir, "download", n+"_*.deb"))
+		if err != nil {
+			return nil, err
+		}
+		if len(found) != 1 {
+			return nil, fmt.Errorf("download %s: apt-get left %d files", n, len(found))
+		}
+		files = append(files, found[0])
 	}
 	return files, nil
 }

@@ -3,14 +3,11 @@ package kernel
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/sys/unix"
+	"slices"
 
 	"github.com/waybill-dev/waybill/vm"
 )
@@ -30,17 +27,24 @@ type Store struct {
 // Entry is a kernel of the list, and what the store has of it.
 type Entry struct {
 	Source
-	Cached   bool
-	Version  string // of the kernel, "6.12.95+deb12-cloud-amd64"; empty if not cached
-	Packages []string
-	Bytes    int64 // on disk
+	// Cached tells whether the store has what the list says. A kernel of the user's own never is.
+	Cached bool
+	// Outdated tells that the store has the kernel, but from other packages than the list says.
+	Outdated bool
+	// Release is what the kernel calls itself, "6.12.95+deb12-cloud-amd64"; empty if it is not in the store.
+	Release string
+	Bytes   int64 // on disk
 }
 
 // meta is kept beside the files of a kernel.
 type meta struct {
-	Source   Source
-	Version  string
-	Packages []string // with their versions: name=version
+	Source  Source
+	Version string // the release
+}
+
+// fits tells whether what was fetched is what the list says.
+func (m meta) fits(s Source) bool {
+	return s.Version == "" || m.Source.Version == s.Version && slices.Equal(m.Source.Files, s.Files)
 }
 
 const metaFile = "kernel.json"
@@ -72,8 +76,8 @@ func (s Store) Entries() ([]Entry, error) {
 	for _, src := range s.List {
 		e := Entry{Source: src}
 		at := filepath.Join(dir, src.Name)
-		if m, err := readMeta(at); err == nil {
-			e.Cached, e.Version, e.Packages = true, m.Version, m.Packages
+		if m, err := readMeta(at); err == nil && !src.Own() {
+			e.Cached, e.Outdated, e.Release = m.fits(src), !m.fits(src), m.Version
 			if e.Bytes, err = size(at); err != nil {
 				return nil, err
 			}
@@ -109,11 +113,14 @@ func readMeta(dir string) (meta, error) {
 	return m, json.Unmarshal(text, &m)
 }
 
-// Get returns a kernel by name, and fetches it first if the store lacks it.
+// Get returns a kernel by name, and fetches it first if the store does not have it as the list says.
 func (s Store) Get(ctx context.Context, name string) (vm.Kernel, error) {
 	src, err := s.List.Find(name)
 	if err != nil {
 		return vm.Kernel{}, err
+	}
+	if src.Own() {
+		return src.files()
 	}
 	dir, err := s.dir()
 	if err != nil {
@@ -121,7 +128,7 @@ func (s Store) Get(ctx context.Context, name string) (vm.Kernel, error) {
 	}
 	at := filepath.Join(dir, name)
 	m, err := readMeta(at)
-	if err != nil {
+	if err != nil || !m.fits(src) {
 		if m, err = s.fetch(ctx, src, dir, false); err != nil {
 			return vm.Kernel{}, err
 		}
@@ -133,120 +140,33 @@ func (s Store) Get(ctx context.Context, name string) (vm.Kernel, error) {
 	}, nil
 }
 
-// Update fetches a kernel by name, also if the store has one of that name already: there may be a newer version. What
-// the store has stays until the new one is complete.
-func (s Store) Update(ctx context.Context, name string) error {
+// files returns a kernel of the user's own.
+func (s Source) files() (vm.Kernel, error) {
+	for _, path := range []string{s.Image, s.Modules} {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil {
+			return vm.Kernel{}, fmt.Errorf("kernel %s: %w: correct the list of kernels", s.Name, err)
+		}
+	}
+	return vm.Kernel{Name: s.Name, Image: s.Image, Modules: s.Modules}, nil
+}
+
+// Update fetches the newest version of a kernel that the mirror has, whatever the list says, and returns what the list is
+// to say of it then. What the store has stays until the new one is complete.
+func (s Store) Update(ctx context.Context, name string) (Source, error) {
 	src, err := s.List.Find(name)
 	if err != nil {
-		return err
+		return Source{}, err
+	}
+	if src.Own() {
+		return Source{}, fmt.Errorf("kernel %s is your own, %s: there is nothing to fetch", name, src.Image)
 	}
 	dir, err := s.dir()
 	if err != nil {
-		return err
+		return Source{}, err
 	}
-	_, err = s.fetch(ctx, src, dir, true)
-	return err
-}
-
-// fetch puts a kernel into the store. It appears there under its name when it is complete, never before.
-func (s Store) fetch(ctx context.Context, src Source, dir string, again bool) (meta, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return meta{}, fmt.Errorf("make folder for kernels: %w", err)
-	}
-	unlock, err := lock(filepath.Join(dir, "."+src.Name+".lock"), func() {
-		s.progress("kernel %s: waiting for another process that fetches it", src.Name)
-	})
-	if err != nil {
-		return meta{}, err
-	}
-	defer unlock()
-	at := filepath.Join(dir, src.Name)
-	if m, err := readMeta(at); err == nil && !again {
-		return m, nil // the other process has done it
-	}
-	// Under the lock, whatever is left there is from a process that was killed.
-	work := filepath.Join(dir, "."+src.Name+".new")
-	if err := os.RemoveAll(work); err != nil {
-		return meta{}, fmt.Errorf("clear folder for new kernel: %w", err)
-	}
-	defer os.RemoveAll(work)
-	m, err := s.fetchInto(ctx, src, work)
-	if err != nil {
-		return meta{}, fmt.Errorf("fetch kernel %s: %w", src.Name, err)
-	}
-	if err := replace(filepath.Join(work, "kernel"), at); err != nil {
-		return meta{}, fmt.Errorf("put kernel %s into the cache: %w", src.Name, err)
-	}
-	return m, nil
-}
-
-// replace puts a folder in the place of another one, which may not exist.
-func replace(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
-		// Nothing to exchange with, or a file system that cannot.
-		if err := os.RemoveAll(to); err != nil {
-			return err
-		}
-		return os.Rename(from, to)
-	}
-	return err
-}
-
-func lock(path string, waiting func()) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("open lock file: %w", err)
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		waiting()
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return func() { _ = f.Close() }, nil
-}
-
-// fetchInto downloads, verifies and unpacks a kernel into work/kernel.
-func (s Store) fetchInto(ctx context.Context, src Source, work string) (meta, error) {
-	a, err := newApt(ctx, filepath.Join(work, "apt"), src.Suite, s.Mirror)
-	if err != nil {
-		return meta{}, err
-	}
-	s.progress("kernel %s: reading the list of packages in %s", src.Name, src.Suite)
-	if err := a.update(ctx); err != nil {
-		return meta{}, err
-	}
-	packages, err := a.kernelPackages(ctx, src.Package)
-	if err != nil {
-		return meta{}, err
-	}
-	s.progress("kernel %s: downloading %s", src.Name, strings.Join(packages, ", "))
-	files, err := a.download(ctx, packages)
-	if err != nil {
-		return meta{}, err
-	}
-	s.progress("kernel %s: unpacking", src.Name)
-	to := filepath.Join(work, "kernel")
-	m := meta{Source: src}
-	for _, f := range files {
-		if err := unpack(ctx, f, to); err != nil {
-			return meta{}, err
-		}
-		m.Packages = append(m.Packages, strings.TrimSuffix(filepath.Base(f), ".deb"))
-	}
-	if m.Version, err = finish(ctx, to); err != nil {
-		return meta{}, err
-	}
-	text, err := json.MarshalIndent(m, "", "\t")
-	if err != nil {
-		return meta{}, fmt.Errorf("describe kernel: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(to, metaFile), text, 0o644); err != nil {
-		return meta{}, fmt.Errorf("describe kernel: %w", err)
-	}
-	return m, nil
+	m, err := s.fetch(ctx, src, dir, true)
+	return m.Source, err
 }

@@ -33,15 +33,17 @@ case "$*" in
 *download*)
 	while [ "$1" != download ]; do shift; done
 	shift
-	for p; do cp "$ARCHIVE/$p" "${p}_1.0_amd64.deb"; done ;;
+	for p; do cp "$ARCHIVE/${p%=*}" "${p%=*}_${p#*=}_amd64.deb"; done ;;
 esac`,
 		"apt-cache": `
 for p; do :; done
 case "$*" in
 *pkgnames*) ls "$ARCHIVE" ;;
+*madison*) echo "$p | 1.0 | an archive" ;;
 *) case $p in
 	linux-image-cloud) printf '%s\n  Depends: linux-image-7.2.9-cloud\n' $p ;;
-	linux-image-*) printf '%s\n  PreDepends: linux-base\n |Depends: <dracut>\n  Depends: linux-modules-7.2.9-cloud\n' $p ;;
+	linux-image-7.2.9-*) printf '%s\n  PreDepends: linux-base\n |Depends: <dracut>\n' $p
+		printf '  Depends: linux-%s-7.2.9-cloud\n' base binary modules ;;
 	esac ;;
 esac`,
 		"dpkg-deb": `cat "$2"`,
@@ -57,8 +59,9 @@ esac`,
 	packages := t.TempDir()
 	for name, files := range map[string]map[string]string{
 		"linux-image-7.2.10-cloud":  {"./boot/vmlinuz-7.2.10": "newer image", "./lib/modules/7.2.10/kernel/net/x.ko": "x"},
-		"linux-image-7.2.9-cloud":   {"./boot/vmlinuz-7.2.9": "image", "./usr/share/doc/x": "doc"},
+		"linux-binary-7.2.9-cloud":  {"./usr/lib/modules/7.2.9/vmlinuz": "image", "./usr/share/doc/x": "doc"},
 		"linux-modules-7.2.9-cloud": {"./usr/lib/modules/7.2.9/kernel/net/x.ko": "x"},
+		"linux-base-7.2.9-cloud":    {"./usr/lib/modules/7.2.9/config": "CONFIG_NET=y", "./usr/lib/modules/7.2.9/modules.builtin": ""},
 	} {
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
@@ -94,7 +97,7 @@ func TestFetch(t *testing.T) {
 	qt.Check(t, qt.IsNil(err))
 	qt.Check(t, qt.DeepEquals(steps, []string{
 		"kernel 7.2: reading the list of packages in sid",
-		"kernel 7.2: downloading linux-image-7.2.9-cloud, linux-modules-7.2.9-cloud",
+		"kernel 7.2: downloading linux-base-7.2.9-cloud, linux-binary-7.2.9-cloud, linux-modules-7.2.9-cloud",
 		"kernel 7.2: unpacking",
 	}))
 	qt.Check(t, qt.DeepEquals(left(t, s.Dir), []string{"7.2"}))
@@ -102,7 +105,7 @@ func TestFetch(t *testing.T) {
 	entries, err := s.Entries()
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.IsTrue(entries[0].Cached))
-	qt.Check(t, qt.Equals(entries[0].Version, "7.2.9"))
+	qt.Check(t, qt.Equals(entries[0].Release, "7.2.9"))
 	qt.Check(t, qt.IsFalse(entries[1].Cached))
 
 	// What is in the store needs neither apt nor a network.
@@ -111,7 +114,8 @@ func TestFetch(t *testing.T) {
 	qt.Check(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(again, k))
 	// An update that fails leaves it alone.
-	qt.Check(t, qt.ErrorMatches(s.Update(t.Context(), "7.2"), "fetch kernel 7.2: apt-get: exit status 9"))
+	_, err = s.Update(t.Context(), "7.2")
+	qt.Check(t, qt.ErrorMatches(err, "fetch kernel 7.2: apt-get: exit status 9"))
 	_, err = os.Stat(k.Image)
 	qt.Check(t, qt.IsNil(err))
 }
@@ -125,8 +129,12 @@ func TestUpdateReplaces(t *testing.T) {
 	archive(t, map[string]string{"apt-cache": `
 case "$*" in
 *pkgnames*) ls "$ARCHIVE" ;;
+*madison*) echo " linux-image-7.2.10-cloud | 1.0 | an archive" ;;
 *) echo; esac`})
-	qt.Assert(t, qt.IsNil(s.Update(t.Context(), "7.2")))
+	src, err := s.Update(t.Context(), "7.2")
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(src.Version, "1.0"))
+	qt.Check(t, qt.HasLen(src.Files, 1))
 	k, err := s.Get(t.Context(), "7.2")
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(filepath.Base(k.Modules), "7.2.10"))
@@ -159,11 +167,11 @@ esac`},
 		},
 		{
 			"7.2", map[string]string{"dpkg-deb": `echo "dpkg-deb: error: 'x.deb' is not a Debian format archive" >&2; exit 2`},
-			"fetch kernel 7.2: unpack linux-image-7.2.9-cloud_1.0_amd64.deb: dpkg-deb: error: 'x.deb' is not a Debian format archive",
+			"fetch kernel 7.2: unpack linux-base-7.2.9-cloud_1.0_amd64.deb: dpkg-deb: error: 'x.deb' is not a Debian format archive",
 		},
 		{
 			"7.2", map[string]string{"dpkg-deb": `head -c 514 "$2"`},
-			"fetch kernel 7.2: unpack linux-image-7.2.9-cloud_1.0_amd64.deb: unexpected EOF",
+			"fetch kernel 7.2: unpack linux-base-7.2.9-cloud_1.0_amd64.deb: unexpected EOF",
 		},
 		{"7.2", map[string]string{"dpkg-deb": `head -c 10240 /dev/zero`}, "fetch kernel 7.2: the packages hold no kernel image"},
 		{
@@ -195,6 +203,30 @@ func TestFetchInterrupted(t *testing.T) {
 	_, err := Store{Dir: dir, List: testList}.Get(ctx, "7.2")
 	qt.Check(t, qt.ErrorIs(err, why))
 	qt.Check(t, qt.HasLen(left(t, dir), 0))
+}
+
+// Whoever waits for another process that fetches can be interrupted.
+func TestFetchWaits(t *testing.T) {
+	archive(t, nil)
+	dir := t.TempDir()
+	unlock, err := lock(t.Context(), filepath.Join(dir, ".7.2.lock"), func() { t.Error("somebody else has the lock") })
+	qt.Assert(t, qt.IsNil(err))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	s := Store{Dir: dir, List: testList, Progress: func(step string) {
+		qt.Check(t, qt.Equals(step, "kernel 7.2: waiting for another process that fetches it"))
+		cancel(why)
+	}}
+	_, err = s.Get(ctx, "7.2")
+	qt.Check(t, qt.ErrorIs(err, why))
+	// And when the other one is done, it goes on.
+	s.Progress = func(step string) {
+		if strings.HasSuffix(step, "waiting for another process that fetches it") {
+			unlock()
+		}
+	}
+	_, err = s.Get(t.Context(), "7.2")
+	qt.Check(t, qt.IsNil(err))
 }
 
 // left lists what a store holds, beside its locks.

@@ -56,8 +56,12 @@ func place(name string) string {
 	return name
 }
 
-// unneeded are modules for hardware that the VM does not have, half of some packages.
-var unneeded = []string{"sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/scsi"}
+// unneeded are modules for hardware that the VM does not have, and for disks, half of some packages.
+var unneeded = []string{
+	"sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/scsi", "drivers/ata", "drivers/comedi", "drivers/hid",
+	"drivers/md", "drivers/staging", "drivers/usb", "fs/btrfs", "fs/ext4", "fs/f2fs", "fs/gfs2", "fs/jfs", "fs/ntfs3", "fs/ocfs2",
+	"fs/xfs",
+}
 
 func extract(r *tar.Reader, to string) error {
 	for {
