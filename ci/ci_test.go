@@ -41,7 +41,7 @@ func TestSetup(t *testing.T) {
 		user = "echo 1000"
 		log  = `echo "${0##*/} $*" >>"$LOG"`
 	)
-	all := map[string]string{"qemu-system-x86_64": "", "nft": "", "ip": "", "depmod": "", "zstd": ""}
+	all := map[string]string{"qemu-system-x86_64": "", "nft": "", "ip": "", "depmod": ""}
 	with := func(more ...string) map[string]string {
 		out := map[string]string{}
 		for k, v := range all {
@@ -72,8 +72,8 @@ func TestSetup(t *testing.T) {
 			stdout:   "ci/setup: installing nftables kmod\napt-get " + install + " nftables kmod\n",
 		},
 		"missing, as a user": {
-			commands: without(with("apt-get", log, "id", user, "sudo", `echo sudo >>"$LOG"; exec "$@"`), "zstd"),
-			stdout:   "ci/setup: installing zstd\nsudo\napt-get " + install + " zstd\n",
+			commands: without(with("apt-get", log, "id", user, "sudo", `echo sudo >>"$LOG"; exec "$@"`), "depmod"),
+			stdout:   "ci/setup: installing kmod\nsudo\napt-get " + install + " kmod\n",
 		},
 		"missing, as a user without sudo": {
 			commands: without(with("apt-get", log, "id", user), "ip"),
@@ -83,19 +83,19 @@ func TestSetup(t *testing.T) {
 		},
 		"lists are old": {
 			commands: without(with("apt-get", log+`
-case "$1" in update) touch "$LOG.updated" ;; *) [ -e "$LOG.updated" ] ;; esac`, "id", root, "touch", "/usr/bin/touch \"$@\""), "zstd"),
-			stdout: "ci/setup: installing zstd\napt-get " + install + " zstd\napt-get update\napt-get " + install + " zstd\n",
+case "$1" in update) touch "$LOG.updated" ;; *) [ -e "$LOG.updated" ] ;; esac`, "id", root, "touch", "/usr/bin/touch \"$@\""), "depmod"),
+			stdout: "ci/setup: installing kmod\napt-get " + install + " kmod\napt-get update\napt-get " + install + " kmod\n",
 		},
 		"apt fails": {
-			commands: without(with("apt-get", "echo E: no space; exit 100", "id", root), "zstd"),
-			stdout:   "ci/setup: installing zstd\n",
-			stderr:   "E: no space\nci/setup: apt-get could not install zstd; its words are above\n",
+			commands: without(with("apt-get", "echo E: no space; exit 100", "id", root), "depmod"),
+			stdout:   "ci/setup: installing kmod\n",
+			stderr:   "E: no space\nci/setup: apt-get could not install kmod; its words are above\n",
 			code:     1,
 		},
 		"another distribution": {
-			commands: without(with(), "qemu-system-x86_64", "zstd"),
+			commands: without(with(), "qemu-system-x86_64", "depmod"),
 			stderr: "ci/setup: there is no apt-get here; install what these packages of Debian bring, then try again: " +
-				"qemu-system-x86 zstd\n",
+				"qemu-system-x86 kmod\n",
 			code: 1,
 		},
 		"unknown word": {commands: all, args: []string{"--everything"}, stderr: "usage: ci/setup [--generate]\n", code: 2},
@@ -111,7 +111,7 @@ case "$1" in update) touch "$LOG.updated" ;; *) [ -e "$LOG.updated" ] ;; esac`, 
 
 func TestSetupGenerate(t *testing.T) {
 	commands := map[string]string{
-		"qemu-system-x86_64": "", "nft": "", "ip": "", "depmod": "", "zstd": "",
+		"qemu-system-x86_64": "", "nft": "", "ip": "", "depmod": "",
 		"apt-get": `echo "$*" >>"$LOG"`, "id": "echo 0",
 	}
 	stdout, _, code := setup(t, commands, "--generate")
