@@ -203,7 +203,7 @@ func (t *Trace) settle(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		if t.collector.moving() == 0 {
-			if quiet++; quiet == 2 {
+			if quiet++; quiet >= 2 && t.collector.freeze() {
 				return true, nil
 			}
 			continue
@@ -227,13 +227,16 @@ type collector struct {
 	mu        sync.Mutex
 	early     []journey.Observation // before the mark is known
 	assembler *journey.Assembler
+	frozen    bool // what is observed now belongs to no record
 }
 
 func (c *collector) add(o journey.Observation) {
 	c.mu.Lock()
-	if c.assembler == nil {
+	switch {
+	case c.frozen:
+	case c.assembler == nil:
 		c.early = append(c.early, o)
-	} else {
+	default:
 		c.assembler.Add(o)
 	}
 	c.mu.Unlock()
@@ -257,6 +260,15 @@ func (c *collector) moving() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.assembler.Moving()
+}
+
+// freeze takes nothing more, unless something moves at this very moment: a packet of the kernel's own, say, that has just
+// set out. Without it, such a packet could begin between the settling and the seal, and spoil the record.
+func (c *collector) freeze() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frozen = c.assembler.Moving() == 0
+	return c.frozen
 }
 
 func (c *collector) seal(evidence journey.Evidence) *journey.Record {

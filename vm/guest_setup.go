@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,6 +50,37 @@ func mountAll() error {
 		if err := os.Symlink(target, name); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("make %s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// bringUpCPUs brings up those that the kernel was told to leave for later (maxcpus=1, see kernelArgs).
+func bringUpCPUs() error {
+	switches, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/online")
+	if err != nil {
+		return err
+	}
+	for _, file := range switches {
+		state, err := os.ReadFile(file)
+		if err != nil || strings.TrimSpace(string(state)) == "1" {
+			continue
+		}
+		if err := os.WriteFile(file, []byte("1"), 0); err != nil {
+			return fmt.Errorf("bring up a CPU: %w", err)
+		}
+	}
+	return nil
+}
+
+// makeNodes makes device nodes that come before their drivers: opening one loads the driver. On other machines the list
+// of them, modules.devname, is read at boot.
+func makeNodes() error {
+	const tun = "/dev/net/tun" // Documentation/admin-guide/devices.txt: character device 10, 200
+	if err := os.MkdirAll(filepath.Dir(tun), 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", tun, err)
+	}
+	if err := unix.Mknod(tun, unix.S_IFCHR|0o666, int(unix.Mkdev(10, 200))); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make %s: %w", tun, err)
 	}
 	return nil
 }
