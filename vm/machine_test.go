@@ -124,7 +124,7 @@ func TestFindProgram(t *testing.T) {
 func TestQEMUArguments(t *testing.T) {
 	c := Config{MemoryMiB: 512, CPUs: 1, Append: "nokaslr loglevel=7"}
 	tcg := strings.Join(qemuArgs(c, TCG), " ")
-	qt.Check(t, qt.StringContains(tcg, "-accel tcg,thread=multi,tb-size=1024 -cpu max,-cx16"))
+	qt.Check(t, qt.StringContains(tcg, "-accel tcg,thread=single,tb-size=1024 -cpu max,-cx16"))
 	qt.Check(t, qt.StringContains(tcg, "-m 512 -smp 1"))
 	qt.Check(t, qt.StringContains(tcg, "oops=panic mitigations=off WAYBILL_GUEST=1 quiet maxcpus=1 nokaslr loglevel=7"))
 	kvm := strings.Join(qemuArgs(c, KVM), " ")
