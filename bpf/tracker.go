@@ -197,8 +197,9 @@ func loadError(err error) error {
 	case errors.As(err, &verifier):
 		return fmt.Errorf("load the tracker: %w\n%s", err, fmt.Sprintf("%+v", verifier)) // %+v prints the verifier's log
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%w: loading was refused (run as root, on a kernel that is not locked down): %w",
-			ErrNoFunctionProbes, err)
+		// The loader's own words would send the reader looking for memory limits.
+		return fmt.Errorf("%w: the kernel refuses to load them; run as root, on a kernel that is not locked down",
+			ErrNoFunctionProbes)
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("%w: %w", ErrNoFunctionProbes, err)
 	}
