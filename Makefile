@@ -63,7 +63,8 @@ fmt: ## format Go and C
 	clang-format -i bpf/c/*.c bpf/c/include/*.h
 
 bench: setup ## speed and memory, as ratios
-	go test -run '^$$' -bench . -benchmem ./journey ./topology
+	go test -run '^$$' -bench . -benchmem ./journey ./topology ./internal/netns ./vm ./cmd/waybill
+	go test -run '^$$' -bench . -exec '$(abspath $(BUILD))/waybill vm --kernel $(KERNEL) --' ./harness
 
 clean: ## remove build/
 	rm -rf $(BUILD)
