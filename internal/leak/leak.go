@@ -80,11 +80,12 @@ func openFiles() ([]string, error) {
 	return files, nil
 }
 
-// gracePeriods bounds the wait for what the kernel frees late.
+// gracePeriods bounds the wait for what ends late.
 const gracePeriods = 20
 
 // Left takes another look and lists what is held now and was not held at the time of the snapshot, one line each; nil if
-// there is nothing. The kernel lets go of programs only when no CPU can be running them any more: that is waited for.
+// there is nothing. The kernel lets go of programs only when no CPU can be running them any more, and a goroutine whose
+// work is done still has its last steps to go: both are waited for.
 func (s Snapshot) Left() ([]string, error) {
 	for n := 0; ; n++ {
 		now, err := Take()
@@ -92,8 +93,10 @@ func (s Snapshot) Left() ([]string, error) {
 			return nil, err
 		}
 		left := now.since(s)
-		waiting := slices.ContainsFunc(left, func(l string) bool { return strings.HasPrefix(l, programPrefix) })
-		if !waiting || n == gracePeriods {
+		ending := slices.ContainsFunc(left, func(l string) bool {
+			return strings.HasPrefix(l, programPrefix) || strings.HasPrefix(l, goroutinesPrefix)
+		})
+		if !ending || n == gracePeriods {
 			return left, nil
 		}
 		if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
@@ -105,7 +108,10 @@ func (s Snapshot) Left() ([]string, error) {
 // membarrierGlobal waits for one grace period of RCU (MEMBARRIER_CMD_GLOBAL, include/uapi/linux/membarrier.h).
 const membarrierGlobal = 1
 
-const programPrefix = "BPF program "
+const (
+	programPrefix    = "BPF program "
+	goroutinesPrefix = "goroutines: "
+)
 
 // since compares two snapshots.
 func (s Snapshot) since(earlier Snapshot) []string {
@@ -128,7 +134,7 @@ func (s Snapshot) since(earlier Snapshot) []string {
 	if leaked, err := matcher.Match(s.goroutines); err != nil {
 		left = append(left, err.Error())
 	} else if leaked {
-		left = append(left, "goroutines: "+matcher.FailureMessage(s.goroutines))
+		left = append(left, goroutinesPrefix+matcher.FailureMessage(s.goroutines))
 	}
 	if s.taint != earlier.taint {
 		left = append(left, fmt.Sprintf("kernel taint %s, before it was %s", s.taint, earlier.taint))
