@@ -58,6 +58,14 @@ func chooseAccel(ctx context.Context, qemu string, c Config) (Accel, error) {
 	return TCG, nil
 }
 
+// threads is how many of the host's CPUs a machine keeps busy: emulated CPUs share one thread.
+func (a Accel) threads(c Config) int {
+	if a == KVM {
+		return c.CPUs
+	}
+	return 1
+}
+
 // mayUseKVM tells whether this user can open KVM's device.
 func mayUseKVM() bool {
 	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
@@ -89,6 +97,11 @@ func machineKey(qemu string) (string, error) {
 // probeKVM boots a guest without a program under KVM. How that fails is the answer; the error is that of the caller's
 // context or signals, or of something that has nothing to do with KVM.
 func probeKVM(ctx context.Context, qemu string, c Config) (kvmAnswer, error) {
+	unlock, err := lockMachine(ctx, c, KVM.threads(c))
+	if err != nil {
+		return kvmAnswer{}, err
+	}
+	defer unlock()
 	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	c.Console = nil

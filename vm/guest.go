@@ -151,7 +151,7 @@ func (l *guestLink) run(s spec, tree *moduleTree, control *os.File) error {
 	if err := tree.load(s.Modules); err != nil {
 		return l.fail(control, err)
 	}
-	if err := errors.Join(setUpNetwork(), enableModprobe(), makeNodes(), bringUpCPUs()); err != nil {
+	if err := errors.Join(setUpNetwork(), enableModprobe(), makeNodes()); err != nil {
 		return l.fail(control, err)
 	}
 	for _, dir := range s.OutputDirs {

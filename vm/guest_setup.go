@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,24 +48,6 @@ func mountAll() error {
 	} {
 		if err := os.Symlink(target, name); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("make %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// bringUpCPUs brings up those that the kernel was told to leave for later (maxcpus=1, see kernelArgs).
-func bringUpCPUs() error {
-	switches, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/online")
-	if err != nil {
-		return err
-	}
-	for _, file := range switches {
-		state, err := os.ReadFile(file)
-		if err != nil || strings.TrimSpace(string(state)) == "1" {
-			continue
-		}
-		if err := os.WriteFile(file, []byte("1"), 0); err != nil {
-			return fmt.Errorf("bring up a CPU: %w", err)
 		}
 	}
 	return nil

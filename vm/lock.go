@@ -10,13 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpusForMachine is how many of the host's CPUs a running machine has for itself: with fewer, the guests' calibration of
-// their timers is upset.
-const cpusForMachine = 2
-
 // lockMachine waits until one more machine of this user may run. The lock ends with the process that holds it.
-func lockMachine(ctx context.Context, c Config) (unlock func(), _ error) {
-	slots, err := openSlots(max(1, runtime.NumCPU()/cpusForMachine))
+//
+// threads is how many of the host's CPUs the machine keeps busy. With more machines than CPUs, the guests' calibration of
+// their timers is upset.
+func lockMachine(ctx context.Context, c Config, threads int) (unlock func(), _ error) {
+	slots, err := openSlots(max(1, runtime.NumCPU()/threads))
 	if err != nil {
 		return nil, err
 	}

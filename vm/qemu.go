@@ -51,7 +51,7 @@ func qemuArgs(c Config, accel Accel) []string {
 	}
 	args = append(args,
 		"-kernel", fmt.Sprintf("/proc/self/fd/%d", fdImage), "-initrd", fmt.Sprintf("/proc/self/fd/%d", fdInitramfs),
-		"-append", kernelArgs(c, accel),
+		"-append", kernelArgs(c),
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", fdConsole), "-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
 	)
@@ -68,16 +68,11 @@ func qemuArgs(c Config, accel Accel) []string {
 	return args
 }
 
-func kernelArgs(c Config, accel Accel) string {
+func kernelArgs(c Config) string {
 	// An oops leaves a kernel that cannot be trusted: it is made a panic, and a panic ends QEMU (-no-reboot).
 	words := []string{"console=ttyS0", "panic=-1", "oops=panic", "mitigations=off", guestMarker + "=1"}
 	if c.Console == nil {
 		words = append(words, "quiet")
-	}
-	if accel != KVM {
-		// The kernel rewrites its own code while it boots. Emulated, another CPU may run into the breakpoint that stands there
-		// meanwhile: 7.3 died of it in 2 of 24 boots, and in none of 24 with one CPU. The guest brings up the others.
-		words = append(words, "maxcpus=1")
 	}
 	if c.Append != "" {
 		words = append(words, c.Append)

@@ -40,17 +40,17 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err := root.uncompressModules(c); err != nil {
 		return Result{}, err
 	}
-	unlock, err := lockMachine(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	defer unlock()
 	accel := c.Accel
 	if accel == Auto {
 		if accel, err = chooseAccel(ctx, qemu, c); err != nil {
 			return Result{}, err
 		}
 	}
+	unlock, err := lockMachine(ctx, c, accel.threads(c))
+	if err != nil {
+		return Result{}, err
+	}
+	defer unlock()
 	return boot(ctx, qemu, accel, c, root, back)
 }
 
