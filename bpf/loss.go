@@ -8,12 +8,13 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/waybill-dev/waybill/journey"
 )
 
 // missCounter counts the runs of a program that the kernel skipped because the CPU was busy: with another program of
-// its kind, if it is one of kprobe.multi, and with itself otherwise.
+// its kind, if it is one of kprobe.multi, and with itself otherwise. Of a hook, it is the first of its two programs.
 type missCounter struct {
 	name    string
 	program *ebpf.Program
@@ -38,7 +39,8 @@ const (
 // are for those that nobody thought of.
 var checking = []string{trackerProgKmallocReserve, trackerProgBuildSkbAround}
 
-// endings are the programs without which an identity outlives its packet, or is lost.
+// endings are the hooks that PART_ENDS is written at in the C sources: without them, an identity outlives its packet, or
+// is lost.
 var endings = []string{
 	trackerProgSkbFreeHead, trackerProgKfreeSkbPartial, trackerProgNapiSkbFreeStolenHead, trackerProgNapiReuseSkb,
 	trackerProgPskbExpandHead, trackerProgPskbExpandHeadExit,
@@ -63,7 +65,9 @@ func partOf(name string, program *ebpf.Program) part {
 type missCounters struct {
 	mu       sync.Mutex
 	counters []missCounter
-	retired  uint64 // of programs that observed and of links, that are no more
+	retired  uint64        // of programs that observed and of links, that are no more
+	notes    *ebpf.Map     // tells where the second programs of hooks stood in
+	last     [parts]uint64 // what sum returned
 }
 
 func (m *missCounters) watch(c missCounter) {
@@ -83,10 +87,37 @@ func (m *missCounters) retire(of missCounter) error {
 	return err
 }
 
-// sum reads all counters, by part.
-func (m *missCounters) sum() (sums [parts]uint64, err error) {
+// sum reads by part how often something was missed: what the kernel skipped, less where a hook's second program stood in.
+// That program runs after the skip was counted. So a number that has grown is looked at again after a grace period, by
+// which those that were running have come to their ends.
+func (m *missCounters) sum() ([parts]uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	missed, err := m.missed()
+	for n := 0; err == nil && n < gracePeriods && missed != m.last; n++ {
+		if err = gracePeriod(); err != nil {
+			break
+		}
+		var again [parts]uint64
+		again, err = m.missed()
+		for p := range missed {
+			missed[p] = min(missed[p], again[p]) // neither is too small, and what was missed is never fewer later
+		}
+	}
+	m.last = missed
+	return missed, err
+}
+
+// gracePeriods is how often a number that has grown is looked at again: more than once for hooks that other hooks keep
+// interrupting.
+const gracePeriods = 3
+
+// missed reads the counters. What it returns may be too large, by hooks that are running, and is never too small.
+func (m *missCounters) missed() (sums [parts]uint64, err error) {
+	var perCPU []trackerNotes
+	if err := m.notes.Lookup(uint32(0), &perCPU); err != nil {
+		return sums, fmt.Errorf("read where hooks stood in: %w", err)
+	}
 	sums[observes] = m.retired
 	for _, c := range m.counters {
 		n, err := c.read()
@@ -95,8 +126,22 @@ func (m *missCounters) sum() (sums [parts]uint64, err error) {
 		}
 		sums[c.part] += n
 	}
+	for _, cpu := range perCPU {
+		sums[reports] -= min(sums[reports], cpu.StoodIn[trackerPartPART_REPORTS])
+		sums[ends] -= min(sums[ends], cpu.StoodIn[trackerPartPART_ENDS])
+	}
 	return sums, nil
 }
+
+// gracePeriod waits until no CPU runs what it ran at the time of the call (MEMBARRIER_CMD_GLOBAL, membarrier(2)).
+func gracePeriod() error {
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
+		return fmt.Errorf("wait for a grace period: %w", errno)
+	}
+	return nil
+}
+
+const membarrierGlobal = 1 // include/uapi/linux/membarrier.h
 
 func (c missCounter) read() (uint64, error) {
 	if c.link != nil {

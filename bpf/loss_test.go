@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -29,6 +30,7 @@ func TestEndingsAreProgramsOfTheTracker(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	for _, name := range append(endings, checking...) {
 		qt.Check(t, qt.IsNotNil(spec.Programs[name]), qt.Commentf(name))
+		qt.Check(t, qt.Equals(spec.Programs[name+again] != nil, slices.Contains(endings, name)), qt.Commentf(name))
 	}
 }
 

@@ -35,8 +35,8 @@ type Tracker struct {
 	collection *ebpf.Collection
 	family     family
 	nft        verdictProbe
-	absent     []string // functions without which the tracker works
-	links      []link.Link
+	absent     []string             // functions without which the tracker works
+	hooks      map[string]link.Link // what is always attached, by program
 	reader     *ringbuf.Reader
 	readerDone chan struct{}
 	reasons    *dropReasons
@@ -74,6 +74,7 @@ func Open(opts Options) (*Tracker, error) {
 		scopes:     make(map[uint32]*Scope),
 		probes:     probes{byName: make(map[string]*probe)},
 		barriers:   make(map[uint64]chan uint64),
+		hooks:      make(map[string]link.Link),
 		readerDone: make(chan struct{}),
 	}
 	if err := t.load(opts); err != nil {
@@ -163,11 +164,20 @@ func (t *Tracker) leaveOut(kernel *btf.Spec) error {
 	return nil
 }
 
+// again is how the second program of a hook is named after the first.
+const again = "_again"
+
 // attachAlways attaches what follows a packet's life, and the drop tracepoint. The order matters: ends first, so that no
-// identity is given before its end would be seen.
+// identity is given before its end would be seen. And of a hook's two programs the first must run first: at functions,
+// that is the one that was attached last (hlist_add_head in kernel/bpf/trampoline.c), at tracepoints the other (func_add in
+// kernel/tracepoint.c).
 func (t *Tracker) attachAlways() error {
+	t.losses.notes = t.collection.Maps[trackerMapHookNotes]
 	var ends, rest []string
 	for name, program := range t.collection.Programs {
+		if strings.HasSuffix(name, again) {
+			continue
+		}
 		t.losses.watch(missCounter{name: name, program: program, part: partOf(name, program)})
 		switch {
 		case program.Type() != ebpf.Tracing:
@@ -181,11 +191,21 @@ func (t *Tracker) attachAlways() error {
 	slices.Sort(ends)
 	slices.Sort(rest)
 	for _, name := range append(ends, rest...) {
-		l, err := link.AttachTracing(link.TracingOptions{Program: t.collection.Programs[name]})
-		if err != nil {
-			return loadError(fmt.Errorf("attach %s: %w", strings.ReplaceAll(name, "_exit", ""), err))
+		both := []string{name + again, name}
+		if name == trackerProgKfreeSkb {
+			slices.Reverse(both)
 		}
-		t.links = append(t.links, l)
+		for _, name := range both {
+			program := t.collection.Programs[name]
+			if program == nil {
+				continue // what only checks has no second program
+			}
+			l, err := link.AttachTracing(link.TracingOptions{Program: program})
+			if err != nil {
+				return loadError(fmt.Errorf("attach %s: %w", strings.ReplaceAll(name, "_exit", ""), err))
+			}
+			t.hooks[name] = l
+		}
 	}
 	return nil
 }
@@ -224,7 +244,7 @@ func (t *Tracker) Close() error {
 	for _, s := range scopes {
 		errs = append(errs, s.Close())
 	}
-	for _, l := range t.links {
+	for _, l := range t.hooks {
 		errs = append(errs, l.Close())
 	}
 	if t.reader != nil {

@@ -119,6 +119,21 @@ type trackerNftEvent struct {
 	Chain       [64]int8
 }
 
+type trackerNotes struct {
+	_       structs.HostLayout
+	Address uint64
+	Call    [256]uint64
+	StoodIn [2]uint64
+}
+
+type trackerPart uint32
+
+const (
+	trackerPartPART_REPORTS trackerPart = 0
+	trackerPartPART_ENDS    trackerPart = 1
+	trackerPartPARTS        trackerPart = 2
+)
+
 type trackerRecordKind uint32
 
 const (
@@ -148,65 +163,95 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	trackerMapIdentities                    = "identities"
-	trackerMapLossCounters                  = "loss_counters"
-	trackerMapMoving                        = "moving"
-	trackerMapPending                       = "pending"
-	trackerMapRecords                       = "records"
-	trackerMapScopes                        = "scopes"
-	trackerProgBuildSkbAround               = "build_skb_around"
-	trackerProgDevDirectXmit                = "dev_direct_xmit"
-	trackerProgDevQueueXmit                 = "dev_queue_xmit"
-	trackerProgEntryArg0                    = "entry_arg0"
-	trackerProgEntryArg1                    = "entry_arg1"
-	trackerProgEntryArg2                    = "entry_arg2"
-	trackerProgEntryArg3                    = "entry_arg3"
-	trackerProgEntryArg4                    = "entry_arg4"
-	trackerProgEntryNft                     = "entry_nft"
-	trackerProgEntryNftInfo                 = "entry_nft_info"
-	trackerProgFunctionArg0                 = "function_arg0"
-	trackerProgFunctionArg1                 = "function_arg1"
-	trackerProgFunctionArg2                 = "function_arg2"
-	trackerProgFunctionArg3                 = "function_arg3"
-	trackerProgFunctionArg4                 = "function_arg4"
-	trackerProgFunctionNft                  = "function_nft"
-	trackerProgFunctionNftInfo              = "function_nft_info"
-	trackerProgIp6LocalOut                  = "ip6_local_out"
-	trackerProgIpLocalOut                   = "ip_local_out"
-	trackerProgKfreeSkb                     = "kfree_skb"
-	trackerProgKfreeSkbPartial              = "kfree_skb_partial"
-	trackerProgKmallocReserve               = "kmalloc_reserve"
-	trackerProgNapiReuseSkb                 = "napi_reuse_skb"
-	trackerProgNapiSkbFreeStolenHead        = "napi_skb_free_stolen_head"
-	trackerProgNeighEventSend               = "neigh_event_send"
-	trackerProgNeighEventSendExit           = "neigh_event_send_exit"
-	trackerProgPacketRcv                    = "packet_rcv"
-	trackerProgPacketRcvExit                = "packet_rcv_exit"
-	trackerProgPskbCarveInsideHeader        = "pskb_carve_inside_header"
-	trackerProgPskbCarveInsideHeaderExit    = "pskb_carve_inside_header_exit"
-	trackerProgPskbCarveInsideNonlinear     = "pskb_carve_inside_nonlinear"
-	trackerProgPskbCarveInsideNonlinearExit = "pskb_carve_inside_nonlinear_exit"
-	trackerProgPskbExpandHead               = "pskb_expand_head"
-	trackerProgPskbExpandHeadExit           = "pskb_expand_head_exit"
-	trackerProgSkbAttemptDeferFree          = "skb_attempt_defer_free"
-	trackerProgSkbClone                     = "skb_clone"
-	trackerProgSkbFreeHead                  = "skb_free_head"
-	trackerProgSkbReleaseData               = "skb_release_data"
-	trackerProgSockQueue                    = "sock_queue"
-	trackerProgSockQueueExit                = "sock_queue_exit"
-	trackerProgSubmitBarrier                = "submit_barrier"
-	trackerProgTpacketRcv                   = "tpacket_rcv"
-	trackerProgTpacketRcvExit               = "tpacket_rcv_exit"
-	trackerProgUdpEnqueue                   = "udp_enqueue"
-	trackerProgUdpEnqueueExit               = "udp_enqueue_exit"
-	trackerVarKeepDropEvent                 = "keep_drop_event"
-	trackerVarKeepEvent                     = "keep_event"
-	trackerVarKeepHeader                    = "keep_header"
-	trackerVarKeepLimit                     = "keep_limit"
-	trackerVarKeepLoss                      = "keep_loss"
-	trackerVarKeepNftEvent                  = "keep_nft_event"
-	trackerVarKeepRecordKind                = "keep_record_kind"
-	trackerVarKeepSection                   = "keep_section"
+	trackerMapHookNotes                          = "hook_notes"
+	trackerMapIdentities                         = "identities"
+	trackerMapLossCounters                       = "loss_counters"
+	trackerMapMoving                             = "moving"
+	trackerMapPending                            = "pending"
+	trackerMapRecords                            = "records"
+	trackerMapScopes                             = "scopes"
+	trackerProgBuildSkbAround                    = "build_skb_around"
+	trackerProgDevDirectXmit                     = "dev_direct_xmit"
+	trackerProgDevDirectXmitAgain                = "dev_direct_xmit_again"
+	trackerProgDevQueueXmit                      = "dev_queue_xmit"
+	trackerProgDevQueueXmitAgain                 = "dev_queue_xmit_again"
+	trackerProgEntryArg0                         = "entry_arg0"
+	trackerProgEntryArg1                         = "entry_arg1"
+	trackerProgEntryArg2                         = "entry_arg2"
+	trackerProgEntryArg3                         = "entry_arg3"
+	trackerProgEntryArg4                         = "entry_arg4"
+	trackerProgEntryNft                          = "entry_nft"
+	trackerProgEntryNftInfo                      = "entry_nft_info"
+	trackerProgFunctionArg0                      = "function_arg0"
+	trackerProgFunctionArg1                      = "function_arg1"
+	trackerProgFunctionArg2                      = "function_arg2"
+	trackerProgFunctionArg3                      = "function_arg3"
+	trackerProgFunctionArg4                      = "function_arg4"
+	trackerProgFunctionNft                       = "function_nft"
+	trackerProgFunctionNftInfo                   = "function_nft_info"
+	trackerProgIp6LocalOut                       = "ip6_local_out"
+	trackerProgIp6LocalOutAgain                  = "ip6_local_out_again"
+	trackerProgIpLocalOut                        = "ip_local_out"
+	trackerProgIpLocalOutAgain                   = "ip_local_out_again"
+	trackerProgKfreeSkb                          = "kfree_skb"
+	trackerProgKfreeSkbAgain                     = "kfree_skb_again"
+	trackerProgKfreeSkbPartial                   = "kfree_skb_partial"
+	trackerProgKfreeSkbPartialAgain              = "kfree_skb_partial_again"
+	trackerProgKmallocReserve                    = "kmalloc_reserve"
+	trackerProgNapiReuseSkb                      = "napi_reuse_skb"
+	trackerProgNapiReuseSkbAgain                 = "napi_reuse_skb_again"
+	trackerProgNapiSkbFreeStolenHead             = "napi_skb_free_stolen_head"
+	trackerProgNapiSkbFreeStolenHeadAgain        = "napi_skb_free_stolen_head_again"
+	trackerProgNeighEventSend                    = "neigh_event_send"
+	trackerProgNeighEventSendAgain               = "neigh_event_send_again"
+	trackerProgNeighEventSendExit                = "neigh_event_send_exit"
+	trackerProgNeighEventSendExitAgain           = "neigh_event_send_exit_again"
+	trackerProgPacketRcv                         = "packet_rcv"
+	trackerProgPacketRcvAgain                    = "packet_rcv_again"
+	trackerProgPacketRcvExit                     = "packet_rcv_exit"
+	trackerProgPacketRcvExitAgain                = "packet_rcv_exit_again"
+	trackerProgPskbCarveInsideHeader             = "pskb_carve_inside_header"
+	trackerProgPskbCarveInsideHeaderAgain        = "pskb_carve_inside_header_again"
+	trackerProgPskbCarveInsideHeaderExit         = "pskb_carve_inside_header_exit"
+	trackerProgPskbCarveInsideHeaderExitAgain    = "pskb_carve_inside_header_exit_again"
+	trackerProgPskbCarveInsideNonlinear          = "pskb_carve_inside_nonlinear"
+	trackerProgPskbCarveInsideNonlinearAgain     = "pskb_carve_inside_nonlinear_again"
+	trackerProgPskbCarveInsideNonlinearExit      = "pskb_carve_inside_nonlinear_exit"
+	trackerProgPskbCarveInsideNonlinearExitAgain = "pskb_carve_inside_nonlinear_exit_again"
+	trackerProgPskbExpandHead                    = "pskb_expand_head"
+	trackerProgPskbExpandHeadAgain               = "pskb_expand_head_again"
+	trackerProgPskbExpandHeadExit                = "pskb_expand_head_exit"
+	trackerProgPskbExpandHeadExitAgain           = "pskb_expand_head_exit_again"
+	trackerProgSkbAttemptDeferFree               = "skb_attempt_defer_free"
+	trackerProgSkbAttemptDeferFreeAgain          = "skb_attempt_defer_free_again"
+	trackerProgSkbClone                          = "skb_clone"
+	trackerProgSkbCloneAgain                     = "skb_clone_again"
+	trackerProgSkbFreeHead                       = "skb_free_head"
+	trackerProgSkbFreeHeadAgain                  = "skb_free_head_again"
+	trackerProgSkbReleaseData                    = "skb_release_data"
+	trackerProgSkbReleaseDataAgain               = "skb_release_data_again"
+	trackerProgSockQueue                         = "sock_queue"
+	trackerProgSockQueueAgain                    = "sock_queue_again"
+	trackerProgSockQueueExit                     = "sock_queue_exit"
+	trackerProgSockQueueExitAgain                = "sock_queue_exit_again"
+	trackerProgSubmitBarrier                     = "submit_barrier"
+	trackerProgTpacketRcv                        = "tpacket_rcv"
+	trackerProgTpacketRcvAgain                   = "tpacket_rcv_again"
+	trackerProgTpacketRcvExit                    = "tpacket_rcv_exit"
+	trackerProgTpacketRcvExitAgain               = "tpacket_rcv_exit_again"
+	trackerProgUdpEnqueue                        = "udp_enqueue"
+	trackerProgUdpEnqueueAgain                   = "udp_enqueue_again"
+	trackerProgUdpEnqueueExit                    = "udp_enqueue_exit"
+	trackerProgUdpEnqueueExitAgain               = "udp_enqueue_exit_again"
+	trackerVarKeepDropEvent                      = "keep_drop_event"
+	trackerVarKeepEvent                          = "keep_event"
+	trackerVarKeepHeader                         = "keep_header"
+	trackerVarKeepLimit                          = "keep_limit"
+	trackerVarKeepLoss                           = "keep_loss"
+	trackerVarKeepNftEvent                       = "keep_nft_event"
+	trackerVarKeepPart                           = "keep_part"
+	trackerVarKeepRecordKind                     = "keep_record_kind"
+	trackerVarKeepSection                        = "keep_section"
 )
 
 // loadTracker returns the embedded CollectionSpec for tracker.
@@ -251,57 +296,86 @@ type trackerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerProgramSpecs struct {
-	BuildSkbAround               *ebpf.ProgramSpec `ebpf:"build_skb_around"`
-	DevDirectXmit                *ebpf.ProgramSpec `ebpf:"dev_direct_xmit"`
-	DevQueueXmit                 *ebpf.ProgramSpec `ebpf:"dev_queue_xmit"`
-	EntryArg0                    *ebpf.ProgramSpec `ebpf:"entry_arg0"`
-	EntryArg1                    *ebpf.ProgramSpec `ebpf:"entry_arg1"`
-	EntryArg2                    *ebpf.ProgramSpec `ebpf:"entry_arg2"`
-	EntryArg3                    *ebpf.ProgramSpec `ebpf:"entry_arg3"`
-	EntryArg4                    *ebpf.ProgramSpec `ebpf:"entry_arg4"`
-	EntryNft                     *ebpf.ProgramSpec `ebpf:"entry_nft"`
-	EntryNftInfo                 *ebpf.ProgramSpec `ebpf:"entry_nft_info"`
-	FunctionArg0                 *ebpf.ProgramSpec `ebpf:"function_arg0"`
-	FunctionArg1                 *ebpf.ProgramSpec `ebpf:"function_arg1"`
-	FunctionArg2                 *ebpf.ProgramSpec `ebpf:"function_arg2"`
-	FunctionArg3                 *ebpf.ProgramSpec `ebpf:"function_arg3"`
-	FunctionArg4                 *ebpf.ProgramSpec `ebpf:"function_arg4"`
-	FunctionNft                  *ebpf.ProgramSpec `ebpf:"function_nft"`
-	FunctionNftInfo              *ebpf.ProgramSpec `ebpf:"function_nft_info"`
-	Ip6LocalOut                  *ebpf.ProgramSpec `ebpf:"ip6_local_out"`
-	IpLocalOut                   *ebpf.ProgramSpec `ebpf:"ip_local_out"`
-	KfreeSkb                     *ebpf.ProgramSpec `ebpf:"kfree_skb"`
-	KfreeSkbPartial              *ebpf.ProgramSpec `ebpf:"kfree_skb_partial"`
-	KmallocReserve               *ebpf.ProgramSpec `ebpf:"kmalloc_reserve"`
-	NapiReuseSkb                 *ebpf.ProgramSpec `ebpf:"napi_reuse_skb"`
-	NapiSkbFreeStolenHead        *ebpf.ProgramSpec `ebpf:"napi_skb_free_stolen_head"`
-	NeighEventSend               *ebpf.ProgramSpec `ebpf:"neigh_event_send"`
-	NeighEventSendExit           *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit"`
-	PacketRcv                    *ebpf.ProgramSpec `ebpf:"packet_rcv"`
-	PacketRcvExit                *ebpf.ProgramSpec `ebpf:"packet_rcv_exit"`
-	PskbCarveInsideHeader        *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header"`
-	PskbCarveInsideHeaderExit    *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header_exit"`
-	PskbCarveInsideNonlinear     *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_nonlinear"`
-	PskbCarveInsideNonlinearExit *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_nonlinear_exit"`
-	PskbExpandHead               *ebpf.ProgramSpec `ebpf:"pskb_expand_head"`
-	PskbExpandHeadExit           *ebpf.ProgramSpec `ebpf:"pskb_expand_head_exit"`
-	SkbAttemptDeferFree          *ebpf.ProgramSpec `ebpf:"skb_attempt_defer_free"`
-	SkbClone                     *ebpf.ProgramSpec `ebpf:"skb_clone"`
-	SkbFreeHead                  *ebpf.ProgramSpec `ebpf:"skb_free_head"`
-	SkbReleaseData               *ebpf.ProgramSpec `ebpf:"skb_release_data"`
-	SockQueue                    *ebpf.ProgramSpec `ebpf:"sock_queue"`
-	SockQueueExit                *ebpf.ProgramSpec `ebpf:"sock_queue_exit"`
-	SubmitBarrier                *ebpf.ProgramSpec `ebpf:"submit_barrier"`
-	TpacketRcv                   *ebpf.ProgramSpec `ebpf:"tpacket_rcv"`
-	TpacketRcvExit               *ebpf.ProgramSpec `ebpf:"tpacket_rcv_exit"`
-	UdpEnqueue                   *ebpf.ProgramSpec `ebpf:"udp_enqueue"`
-	UdpEnqueueExit               *ebpf.ProgramSpec `ebpf:"udp_enqueue_exit"`
+	BuildSkbAround                    *ebpf.ProgramSpec `ebpf:"build_skb_around"`
+	DevDirectXmit                     *ebpf.ProgramSpec `ebpf:"dev_direct_xmit"`
+	DevDirectXmitAgain                *ebpf.ProgramSpec `ebpf:"dev_direct_xmit_again"`
+	DevQueueXmit                      *ebpf.ProgramSpec `ebpf:"dev_queue_xmit"`
+	DevQueueXmitAgain                 *ebpf.ProgramSpec `ebpf:"dev_queue_xmit_again"`
+	EntryArg0                         *ebpf.ProgramSpec `ebpf:"entry_arg0"`
+	EntryArg1                         *ebpf.ProgramSpec `ebpf:"entry_arg1"`
+	EntryArg2                         *ebpf.ProgramSpec `ebpf:"entry_arg2"`
+	EntryArg3                         *ebpf.ProgramSpec `ebpf:"entry_arg3"`
+	EntryArg4                         *ebpf.ProgramSpec `ebpf:"entry_arg4"`
+	EntryNft                          *ebpf.ProgramSpec `ebpf:"entry_nft"`
+	EntryNftInfo                      *ebpf.ProgramSpec `ebpf:"entry_nft_info"`
+	FunctionArg0                      *ebpf.ProgramSpec `ebpf:"function_arg0"`
+	FunctionArg1                      *ebpf.ProgramSpec `ebpf:"function_arg1"`
+	FunctionArg2                      *ebpf.ProgramSpec `ebpf:"function_arg2"`
+	FunctionArg3                      *ebpf.ProgramSpec `ebpf:"function_arg3"`
+	FunctionArg4                      *ebpf.ProgramSpec `ebpf:"function_arg4"`
+	FunctionNft                       *ebpf.ProgramSpec `ebpf:"function_nft"`
+	FunctionNftInfo                   *ebpf.ProgramSpec `ebpf:"function_nft_info"`
+	Ip6LocalOut                       *ebpf.ProgramSpec `ebpf:"ip6_local_out"`
+	Ip6LocalOutAgain                  *ebpf.ProgramSpec `ebpf:"ip6_local_out_again"`
+	IpLocalOut                        *ebpf.ProgramSpec `ebpf:"ip_local_out"`
+	IpLocalOutAgain                   *ebpf.ProgramSpec `ebpf:"ip_local_out_again"`
+	KfreeSkb                          *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	KfreeSkbAgain                     *ebpf.ProgramSpec `ebpf:"kfree_skb_again"`
+	KfreeSkbPartial                   *ebpf.ProgramSpec `ebpf:"kfree_skb_partial"`
+	KfreeSkbPartialAgain              *ebpf.ProgramSpec `ebpf:"kfree_skb_partial_again"`
+	KmallocReserve                    *ebpf.ProgramSpec `ebpf:"kmalloc_reserve"`
+	NapiReuseSkb                      *ebpf.ProgramSpec `ebpf:"napi_reuse_skb"`
+	NapiReuseSkbAgain                 *ebpf.ProgramSpec `ebpf:"napi_reuse_skb_again"`
+	NapiSkbFreeStolenHead             *ebpf.ProgramSpec `ebpf:"napi_skb_free_stolen_head"`
+	NapiSkbFreeStolenHeadAgain        *ebpf.ProgramSpec `ebpf:"napi_skb_free_stolen_head_again"`
+	NeighEventSend                    *ebpf.ProgramSpec `ebpf:"neigh_event_send"`
+	NeighEventSendAgain               *ebpf.ProgramSpec `ebpf:"neigh_event_send_again"`
+	NeighEventSendExit                *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit"`
+	NeighEventSendExitAgain           *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit_again"`
+	PacketRcv                         *ebpf.ProgramSpec `ebpf:"packet_rcv"`
+	PacketRcvAgain                    *ebpf.ProgramSpec `ebpf:"packet_rcv_again"`
+	PacketRcvExit                     *ebpf.ProgramSpec `ebpf:"packet_rcv_exit"`
+	PacketRcvExitAgain                *ebpf.ProgramSpec `ebpf:"packet_rcv_exit_again"`
+	PskbCarveInsideHeader             *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header"`
+	PskbCarveInsideHeaderAgain        *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header_again"`
+	PskbCarveInsideHeaderExit         *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header_exit"`
+	PskbCarveInsideHeaderExitAgain    *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header_exit_again"`
+	PskbCarveInsideNonlinear          *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_nonlinear"`
+	PskbCarveInsideNonlinearAgain     *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_nonlinear_again"`
+	PskbCarveInsideNonlinearExit      *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_nonlinear_exit"`
+	PskbCarveInsideNonlinearExitAgain *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_nonlinear_exit_again"`
+	PskbExpandHead                    *ebpf.ProgramSpec `ebpf:"pskb_expand_head"`
+	PskbExpandHeadAgain               *ebpf.ProgramSpec `ebpf:"pskb_expand_head_again"`
+	PskbExpandHeadExit                *ebpf.ProgramSpec `ebpf:"pskb_expand_head_exit"`
+	PskbExpandHeadExitAgain           *ebpf.ProgramSpec `ebpf:"pskb_expand_head_exit_again"`
+	SkbAttemptDeferFree               *ebpf.ProgramSpec `ebpf:"skb_attempt_defer_free"`
+	SkbAttemptDeferFreeAgain          *ebpf.ProgramSpec `ebpf:"skb_attempt_defer_free_again"`
+	SkbClone                          *ebpf.ProgramSpec `ebpf:"skb_clone"`
+	SkbCloneAgain                     *ebpf.ProgramSpec `ebpf:"skb_clone_again"`
+	SkbFreeHead                       *ebpf.ProgramSpec `ebpf:"skb_free_head"`
+	SkbFreeHeadAgain                  *ebpf.ProgramSpec `ebpf:"skb_free_head_again"`
+	SkbReleaseData                    *ebpf.ProgramSpec `ebpf:"skb_release_data"`
+	SkbReleaseDataAgain               *ebpf.ProgramSpec `ebpf:"skb_release_data_again"`
+	SockQueue                         *ebpf.ProgramSpec `ebpf:"sock_queue"`
+	SockQueueAgain                    *ebpf.ProgramSpec `ebpf:"sock_queue_again"`
+	SockQueueExit                     *ebpf.ProgramSpec `ebpf:"sock_queue_exit"`
+	SockQueueExitAgain                *ebpf.ProgramSpec `ebpf:"sock_queue_exit_again"`
+	SubmitBarrier                     *ebpf.ProgramSpec `ebpf:"submit_barrier"`
+	TpacketRcv                        *ebpf.ProgramSpec `ebpf:"tpacket_rcv"`
+	TpacketRcvAgain                   *ebpf.ProgramSpec `ebpf:"tpacket_rcv_again"`
+	TpacketRcvExit                    *ebpf.ProgramSpec `ebpf:"tpacket_rcv_exit"`
+	TpacketRcvExitAgain               *ebpf.ProgramSpec `ebpf:"tpacket_rcv_exit_again"`
+	UdpEnqueue                        *ebpf.ProgramSpec `ebpf:"udp_enqueue"`
+	UdpEnqueueAgain                   *ebpf.ProgramSpec `ebpf:"udp_enqueue_again"`
+	UdpEnqueueExit                    *ebpf.ProgramSpec `ebpf:"udp_enqueue_exit"`
+	UdpEnqueueExitAgain               *ebpf.ProgramSpec `ebpf:"udp_enqueue_exit_again"`
 }
 
 // trackerMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerMapSpecs struct {
+	HookNotes    *ebpf.MapSpec `ebpf:"hook_notes"`
 	Identities   *ebpf.MapSpec `ebpf:"identities"`
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
@@ -320,6 +394,7 @@ type trackerVariableSpecs struct {
 	KeepLimit      *ebpf.VariableSpec `ebpf:"keep_limit"`
 	KeepLoss       *ebpf.VariableSpec `ebpf:"keep_loss"`
 	KeepNftEvent   *ebpf.VariableSpec `ebpf:"keep_nft_event"`
+	KeepPart       *ebpf.VariableSpec `ebpf:"keep_part"`
 	KeepRecordKind *ebpf.VariableSpec `ebpf:"keep_record_kind"`
 	KeepSection    *ebpf.VariableSpec `ebpf:"keep_section"`
 }
@@ -344,6 +419,7 @@ func (o *trackerObjects) Close() error {
 //
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerMaps struct {
+	HookNotes    *ebpf.Map `ebpf:"hook_notes"`
 	Identities   *ebpf.Map `ebpf:"identities"`
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
 	Moving       *ebpf.Map `ebpf:"moving"`
@@ -354,6 +430,7 @@ type trackerMaps struct {
 
 func (m *trackerMaps) Close() error {
 	return _TrackerClose(
+		m.HookNotes,
 		m.Identities,
 		m.LossCounters,
 		m.Moving,
@@ -373,6 +450,7 @@ type trackerVariables struct {
 	KeepLimit      *ebpf.Variable `ebpf:"keep_limit"`
 	KeepLoss       *ebpf.Variable `ebpf:"keep_loss"`
 	KeepNftEvent   *ebpf.Variable `ebpf:"keep_nft_event"`
+	KeepPart       *ebpf.Variable `ebpf:"keep_part"`
 	KeepRecordKind *ebpf.Variable `ebpf:"keep_record_kind"`
 	KeepSection    *ebpf.Variable `ebpf:"keep_section"`
 }
@@ -381,58 +459,88 @@ type trackerVariables struct {
 //
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerPrograms struct {
-	BuildSkbAround               *ebpf.Program `ebpf:"build_skb_around"`
-	DevDirectXmit                *ebpf.Program `ebpf:"dev_direct_xmit"`
-	DevQueueXmit                 *ebpf.Program `ebpf:"dev_queue_xmit"`
-	EntryArg0                    *ebpf.Program `ebpf:"entry_arg0"`
-	EntryArg1                    *ebpf.Program `ebpf:"entry_arg1"`
-	EntryArg2                    *ebpf.Program `ebpf:"entry_arg2"`
-	EntryArg3                    *ebpf.Program `ebpf:"entry_arg3"`
-	EntryArg4                    *ebpf.Program `ebpf:"entry_arg4"`
-	EntryNft                     *ebpf.Program `ebpf:"entry_nft"`
-	EntryNftInfo                 *ebpf.Program `ebpf:"entry_nft_info"`
-	FunctionArg0                 *ebpf.Program `ebpf:"function_arg0"`
-	FunctionArg1                 *ebpf.Program `ebpf:"function_arg1"`
-	FunctionArg2                 *ebpf.Program `ebpf:"function_arg2"`
-	FunctionArg3                 *ebpf.Program `ebpf:"function_arg3"`
-	FunctionArg4                 *ebpf.Program `ebpf:"function_arg4"`
-	FunctionNft                  *ebpf.Program `ebpf:"function_nft"`
-	FunctionNftInfo              *ebpf.Program `ebpf:"function_nft_info"`
-	Ip6LocalOut                  *ebpf.Program `ebpf:"ip6_local_out"`
-	IpLocalOut                   *ebpf.Program `ebpf:"ip_local_out"`
-	KfreeSkb                     *ebpf.Program `ebpf:"kfree_skb"`
-	KfreeSkbPartial              *ebpf.Program `ebpf:"kfree_skb_partial"`
-	KmallocReserve               *ebpf.Program `ebpf:"kmalloc_reserve"`
-	NapiReuseSkb                 *ebpf.Program `ebpf:"napi_reuse_skb"`
-	NapiSkbFreeStolenHead        *ebpf.Program `ebpf:"napi_skb_free_stolen_head"`
-	NeighEventSend               *ebpf.Program `ebpf:"neigh_event_send"`
-	NeighEventSendExit           *ebpf.Program `ebpf:"neigh_event_send_exit"`
-	PacketRcv                    *ebpf.Program `ebpf:"packet_rcv"`
-	PacketRcvExit                *ebpf.Program `ebpf:"packet_rcv_exit"`
-	PskbCarveInsideHeader        *ebpf.Program `ebpf:"pskb_carve_inside_header"`
-	PskbCarveInsideHeaderExit    *ebpf.Program `ebpf:"pskb_carve_inside_header_exit"`
-	PskbCarveInsideNonlinear     *ebpf.Program `ebpf:"pskb_carve_inside_nonlinear"`
-	PskbCarveInsideNonlinearExit *ebpf.Program `ebpf:"pskb_carve_inside_nonlinear_exit"`
-	PskbExpandHead               *ebpf.Program `ebpf:"pskb_expand_head"`
-	PskbExpandHeadExit           *ebpf.Program `ebpf:"pskb_expand_head_exit"`
-	SkbAttemptDeferFree          *ebpf.Program `ebpf:"skb_attempt_defer_free"`
-	SkbClone                     *ebpf.Program `ebpf:"skb_clone"`
-	SkbFreeHead                  *ebpf.Program `ebpf:"skb_free_head"`
-	SkbReleaseData               *ebpf.Program `ebpf:"skb_release_data"`
-	SockQueue                    *ebpf.Program `ebpf:"sock_queue"`
-	SockQueueExit                *ebpf.Program `ebpf:"sock_queue_exit"`
-	SubmitBarrier                *ebpf.Program `ebpf:"submit_barrier"`
-	TpacketRcv                   *ebpf.Program `ebpf:"tpacket_rcv"`
-	TpacketRcvExit               *ebpf.Program `ebpf:"tpacket_rcv_exit"`
-	UdpEnqueue                   *ebpf.Program `ebpf:"udp_enqueue"`
-	UdpEnqueueExit               *ebpf.Program `ebpf:"udp_enqueue_exit"`
+	BuildSkbAround                    *ebpf.Program `ebpf:"build_skb_around"`
+	DevDirectXmit                     *ebpf.Program `ebpf:"dev_direct_xmit"`
+	DevDirectXmitAgain                *ebpf.Program `ebpf:"dev_direct_xmit_again"`
+	DevQueueXmit                      *ebpf.Program `ebpf:"dev_queue_xmit"`
+	DevQueueXmitAgain                 *ebpf.Program `ebpf:"dev_queue_xmit_again"`
+	EntryArg0                         *ebpf.Program `ebpf:"entry_arg0"`
+	EntryArg1                         *ebpf.Program `ebpf:"entry_arg1"`
+	EntryArg2                         *ebpf.Program `ebpf:"entry_arg2"`
+	EntryArg3                         *ebpf.Program `ebpf:"entry_arg3"`
+	EntryArg4                         *ebpf.Program `ebpf:"entry_arg4"`
+	EntryNft                          *ebpf.Program `ebpf:"entry_nft"`
+	EntryNftInfo                      *ebpf.Program `ebpf:"entry_nft_info"`
+	FunctionArg0                      *ebpf.Program `ebpf:"function_arg0"`
+	FunctionArg1                      *ebpf.Program `ebpf:"function_arg1"`
+	FunctionArg2                      *ebpf.Program `ebpf:"function_arg2"`
+	FunctionArg3                      *ebpf.Program `ebpf:"function_arg3"`
+	FunctionArg4                      *ebpf.Program `ebpf:"function_arg4"`
+	FunctionNft                       *ebpf.Program `ebpf:"function_nft"`
+	FunctionNftInfo                   *ebpf.Program `ebpf:"function_nft_info"`
+	Ip6LocalOut                       *ebpf.Program `ebpf:"ip6_local_out"`
+	Ip6LocalOutAgain                  *ebpf.Program `ebpf:"ip6_local_out_again"`
+	IpLocalOut                        *ebpf.Program `ebpf:"ip_local_out"`
+	IpLocalOutAgain                   *ebpf.Program `ebpf:"ip_local_out_again"`
+	KfreeSkb                          *ebpf.Program `ebpf:"kfree_skb"`
+	KfreeSkbAgain                     *ebpf.Program `ebpf:"kfree_skb_again"`
+	KfreeSkbPartial                   *ebpf.Program `ebpf:"kfree_skb_partial"`
+	KfreeSkbPartialAgain              *ebpf.Program `ebpf:"kfree_skb_partial_again"`
+	KmallocReserve                    *ebpf.Program `ebpf:"kmalloc_reserve"`
+	NapiReuseSkb                      *ebpf.Program `ebpf:"napi_reuse_skb"`
+	NapiReuseSkbAgain                 *ebpf.Program `ebpf:"napi_reuse_skb_again"`
+	NapiSkbFreeStolenHead             *ebpf.Program `ebpf:"napi_skb_free_stolen_head"`
+	NapiSkbFreeStolenHeadAgain        *ebpf.Program `ebpf:"napi_skb_free_stolen_head_again"`
+	NeighEventSend                    *ebpf.Program `ebpf:"neigh_event_send"`
+	NeighEventSendAgain               *ebpf.Program `ebpf:"neigh_event_send_again"`
+	NeighEventSendExit                *ebpf.Program `ebpf:"neigh_event_send_exit"`
+	NeighEventSendExitAgain           *ebpf.Program `ebpf:"neigh_event_send_exit_again"`
+	PacketRcv                         *ebpf.Program `ebpf:"packet_rcv"`
+	PacketRcvAgain                    *ebpf.Program `ebpf:"packet_rcv_again"`
+	PacketRcvExit                     *ebpf.Program `ebpf:"packet_rcv_exit"`
+	PacketRcvExitAgain                *ebpf.Program `ebpf:"packet_rcv_exit_again"`
+	PskbCarveInsideHeader             *ebpf.Program `ebpf:"pskb_carve_inside_header"`
+	PskbCarveInsideHeaderAgain        *ebpf.Program `ebpf:"pskb_carve_inside_header_again"`
+	PskbCarveInsideHeaderExit         *ebpf.Program `ebpf:"pskb_carve_inside_header_exit"`
+	PskbCarveInsideHeaderExitAgain    *ebpf.Program `ebpf:"pskb_carve_inside_header_exit_again"`
+	PskbCarveInsideNonlinear          *ebpf.Program `ebpf:"pskb_carve_inside_nonlinear"`
+	PskbCarveInsideNonlinearAgain     *ebpf.Program `ebpf:"pskb_carve_inside_nonlinear_again"`
+	PskbCarveInsideNonlinearExit      *ebpf.Program `ebpf:"pskb_carve_inside_nonlinear_exit"`
+	PskbCarveInsideNonlinearExitAgain *ebpf.Program `ebpf:"pskb_carve_inside_nonlinear_exit_again"`
+	PskbExpandHead                    *ebpf.Program `ebpf:"pskb_expand_head"`
+	PskbExpandHeadAgain               *ebpf.Program `ebpf:"pskb_expand_head_again"`
+	PskbExpandHeadExit                *ebpf.Program `ebpf:"pskb_expand_head_exit"`
+	PskbExpandHeadExitAgain           *ebpf.Program `ebpf:"pskb_expand_head_exit_again"`
+	SkbAttemptDeferFree               *ebpf.Program `ebpf:"skb_attempt_defer_free"`
+	SkbAttemptDeferFreeAgain          *ebpf.Program `ebpf:"skb_attempt_defer_free_again"`
+	SkbClone                          *ebpf.Program `ebpf:"skb_clone"`
+	SkbCloneAgain                     *ebpf.Program `ebpf:"skb_clone_again"`
+	SkbFreeHead                       *ebpf.Program `ebpf:"skb_free_head"`
+	SkbFreeHeadAgain                  *ebpf.Program `ebpf:"skb_free_head_again"`
+	SkbReleaseData                    *ebpf.Program `ebpf:"skb_release_data"`
+	SkbReleaseDataAgain               *ebpf.Program `ebpf:"skb_release_data_again"`
+	SockQueue                         *ebpf.Program `ebpf:"sock_queue"`
+	SockQueueAgain                    *ebpf.Program `ebpf:"sock_queue_again"`
+	SockQueueExit                     *ebpf.Program `ebpf:"sock_queue_exit"`
+	SockQueueExitAgain                *ebpf.Program `ebpf:"sock_queue_exit_again"`
+	SubmitBarrier                     *ebpf.Program `ebpf:"submit_barrier"`
+	TpacketRcv                        *ebpf.Program `ebpf:"tpacket_rcv"`
+	TpacketRcvAgain                   *ebpf.Program `ebpf:"tpacket_rcv_again"`
+	TpacketRcvExit                    *ebpf.Program `ebpf:"tpacket_rcv_exit"`
+	TpacketRcvExitAgain               *ebpf.Program `ebpf:"tpacket_rcv_exit_again"`
+	UdpEnqueue                        *ebpf.Program `ebpf:"udp_enqueue"`
+	UdpEnqueueAgain                   *ebpf.Program `ebpf:"udp_enqueue_again"`
+	UdpEnqueueExit                    *ebpf.Program `ebpf:"udp_enqueue_exit"`
+	UdpEnqueueExitAgain               *ebpf.Program `ebpf:"udp_enqueue_exit_again"`
 }
 
 func (p *trackerPrograms) Close() error {
 	return _TrackerClose(
 		p.BuildSkbAround,
 		p.DevDirectXmit,
+		p.DevDirectXmitAgain,
 		p.DevQueueXmit,
+		p.DevQueueXmitAgain,
 		p.EntryArg0,
 		p.EntryArg1,
 		p.EntryArg2,
@@ -448,33 +556,59 @@ func (p *trackerPrograms) Close() error {
 		p.FunctionNft,
 		p.FunctionNftInfo,
 		p.Ip6LocalOut,
+		p.Ip6LocalOutAgain,
 		p.IpLocalOut,
+		p.IpLocalOutAgain,
 		p.KfreeSkb,
+		p.KfreeSkbAgain,
 		p.KfreeSkbPartial,
+		p.KfreeSkbPartialAgain,
 		p.KmallocReserve,
 		p.NapiReuseSkb,
+		p.NapiReuseSkbAgain,
 		p.NapiSkbFreeStolenHead,
+		p.NapiSkbFreeStolenHeadAgain,
 		p.NeighEventSend,
+		p.NeighEventSendAgain,
 		p.NeighEventSendExit,
+		p.NeighEventSendExitAgain,
 		p.PacketRcv,
+		p.PacketRcvAgain,
 		p.PacketRcvExit,
+		p.PacketRcvExitAgain,
 		p.PskbCarveInsideHeader,
+		p.PskbCarveInsideHeaderAgain,
 		p.PskbCarveInsideHeaderExit,
+		p.PskbCarveInsideHeaderExitAgain,
 		p.PskbCarveInsideNonlinear,
+		p.PskbCarveInsideNonlinearAgain,
 		p.PskbCarveInsideNonlinearExit,
+		p.PskbCarveInsideNonlinearExitAgain,
 		p.PskbExpandHead,
+		p.PskbExpandHeadAgain,
 		p.PskbExpandHeadExit,
+		p.PskbExpandHeadExitAgain,
 		p.SkbAttemptDeferFree,
+		p.SkbAttemptDeferFreeAgain,
 		p.SkbClone,
+		p.SkbCloneAgain,
 		p.SkbFreeHead,
+		p.SkbFreeHeadAgain,
 		p.SkbReleaseData,
+		p.SkbReleaseDataAgain,
 		p.SockQueue,
+		p.SockQueueAgain,
 		p.SockQueueExit,
+		p.SockQueueExitAgain,
 		p.SubmitBarrier,
 		p.TpacketRcv,
+		p.TpacketRcvAgain,
 		p.TpacketRcvExit,
+		p.TpacketRcvExitAgain,
 		p.UdpEnqueue,
+		p.UdpEnqueueAgain,
 		p.UdpEnqueueExit,
+		p.UdpEnqueueExitAgain,
 	)
 }
 

@@ -2,6 +2,7 @@
 //
 // The branches of a packet: its clones, the copies that packet sockets take, and the places where an skb comes to rest.
 // Always attached, and fentry and fexit for the same reason as the lifetimes.
+#include "include/hook.h"
 #include "include/identity.h"
 
 static __always_inline void enter(struct sk_buff *skb, const struct identity *id)
@@ -35,8 +36,7 @@ static __always_inline int enter_known(struct sk_buff *skb)
 	return 0;
 }
 
-SEC("fexit/skb_clone")
-int BPF_PROG(skb_clone, struct sk_buff *skb, unsigned int gfp, struct sk_buff *clone)
+HOOK(PART_REPORTS, "fexit/skb_clone", skb_clone, struct sk_buff *skb, unsigned int gfp, struct sk_buff *clone)
 {
 	struct identity id;
 
@@ -59,27 +59,23 @@ static __always_inline int enter_tap(struct sk_buff *skb)
 	return 0;
 }
 
-SEC("fentry/packet_rcv")
-int BPF_PROG(packet_rcv, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/packet_rcv", packet_rcv, struct sk_buff *skb)
 {
 	return enter_tap(skb);
 }
 
-SEC("fexit/packet_rcv")
-int BPF_PROG(packet_rcv_exit, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fexit/packet_rcv", packet_rcv_exit, struct sk_buff *skb)
 {
 	leave(skb, KIND_TAP_EXIT, 1, 0);
 	return 0;
 }
 
-SEC("fentry/tpacket_rcv")
-int BPF_PROG(tpacket_rcv, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/tpacket_rcv", tpacket_rcv, struct sk_buff *skb)
 {
 	return enter_tap(skb);
 }
 
-SEC("fexit/tpacket_rcv")
-int BPF_PROG(tpacket_rcv_exit, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fexit/tpacket_rcv", tpacket_rcv_exit, struct sk_buff *skb)
 {
 	leave(skb, KIND_TAP_EXIT, 1, 0);
 	return 0;
@@ -87,27 +83,23 @@ int BPF_PROG(tpacket_rcv_exit, struct sk_buff *skb)
 
 // --- Resting places -----------------------------------------------------------------------------------------------------
 
-SEC("fentry/__udp_enqueue_schedule_skb")
-int BPF_PROG(udp_enqueue, struct sock *sk, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/__udp_enqueue_schedule_skb", udp_enqueue, struct sock *sk, struct sk_buff *skb)
 {
 	return enter_known(skb);
 }
 
-SEC("fexit/__udp_enqueue_schedule_skb")
-int BPF_PROG(udp_enqueue_exit, struct sock *sk, struct sk_buff *skb, int error)
+HOOK(PART_REPORTS, "fexit/__udp_enqueue_schedule_skb", udp_enqueue_exit, struct sock *sk, struct sk_buff *skb, int error)
 {
 	leave(skb, KIND_ENQUEUED, !error, sk->__sk_common.skc_net.net->net_cookie);
 	return 0;
 }
 
-SEC("fentry/__sock_queue_rcv_skb")
-int BPF_PROG(sock_queue, struct sock *sk, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/__sock_queue_rcv_skb", sock_queue, struct sock *sk, struct sk_buff *skb)
 {
 	return enter_known(skb);
 }
 
-SEC("fexit/__sock_queue_rcv_skb")
-int BPF_PROG(sock_queue_exit, struct sock *sk, struct sk_buff *skb, int error)
+HOOK(PART_REPORTS, "fexit/__sock_queue_rcv_skb", sock_queue_exit, struct sock *sk, struct sk_buff *skb, int error)
 {
 	leave(skb, KIND_ENQUEUED, !error, sk->__sk_common.skc_net.net->net_cookie);
 	return 0;
@@ -124,8 +116,7 @@ static __always_inline void set_parked(__u64 head, __u16 parked)
 
 // Returns 1 if the skb was queued until the neighbour answers, or was dropped because it does not; the drop is reported
 // by itself, earlier. The mark is set before the call: from within it, another CPU may already send the packet on.
-SEC("fentry/__neigh_event_send")
-int BPF_PROG(neigh_event_send, void *neigh, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/__neigh_event_send", neigh_event_send, void *neigh, struct sk_buff *skb)
 {
 	struct identity id;
 
@@ -137,8 +128,7 @@ int BPF_PROG(neigh_event_send, void *neigh, struct sk_buff *skb)
 }
 
 // With 0 the caller still has the skb in hand, and goes on to send it.
-SEC("fexit/__neigh_event_send")
-int BPF_PROG(neigh_event_send_exit, void *neigh, struct sk_buff *skb, _Bool immediate, int held)
+HOOK(PART_REPORTS, "fexit/__neigh_event_send", neigh_event_send_exit, void *neigh, struct sk_buff *skb, _Bool immediate, int held)
 {
 	if (skb && !held)
 		set_parked((__u64)skb->head, 0);

@@ -2,6 +2,7 @@
 //
 // Birth, movement and end of packets: always attached, whatever is asked for. All are fentry and fexit programs, because
 // kprobe programs share one busy flag per CPU, and one that is interrupted by another's softirq would be skipped.
+#include "include/hook.h"
 #include "include/identity.h"
 
 // --- Ends -----------------------------------------------------------------------------------------------------------
@@ -30,8 +31,7 @@ static __always_inline void release(struct sk_buff *skb)
 
 // Every way of freeing an skb comes through here, clones included; the data lives on while other clones hold it. While
 // a head is being exchanged, the skb lets go of the old one only.
-SEC("fentry/skb_release_data")
-int BPF_PROG(skb_release_data, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/skb_release_data", skb_release_data, struct sk_buff *skb)
 {
 	if (!is_moving(skb))
 		release(skb);
@@ -39,16 +39,14 @@ int BPF_PROG(skb_release_data, struct sk_buff *skb)
 }
 
 // The last holder let go: what is allocated at this address next is another packet.
-SEC("fentry/skb_free_head")
-int BPF_PROG(skb_free_head, struct sk_buff *skb)
+HOOK(PART_ENDS, "fentry/skb_free_head", skb_free_head, struct sk_buff *skb)
 {
 	forget(skb);
 	return 0;
 }
 
 // The head becomes a page fragment of another skb, and this skb is freed without it.
-SEC("fentry/kfree_skb_partial")
-int BPF_PROG(kfree_skb_partial, struct sk_buff *skb, _Bool head_stolen)
+HOOK(PART_ENDS, "fentry/kfree_skb_partial", kfree_skb_partial, struct sk_buff *skb, _Bool head_stolen)
 {
 	if (head_stolen) {
 		release(skb);
@@ -57,8 +55,7 @@ int BPF_PROG(kfree_skb_partial, struct sk_buff *skb, _Bool head_stolen)
 	return 0;
 }
 
-SEC("fentry/napi_skb_free_stolen_head")
-int BPF_PROG(napi_skb_free_stolen_head, struct sk_buff *skb)
+HOOK(PART_ENDS, "fentry/napi_skb_free_stolen_head", napi_skb_free_stolen_head, struct sk_buff *skb)
 {
 	release(skb);
 	forget(skb);
@@ -66,8 +63,7 @@ int BPF_PROG(napi_skb_free_stolen_head, struct sk_buff *skb)
 }
 
 // The driver takes the skb back, head and all, for its next packet.
-SEC("fentry/napi_reuse_skb")
-int BPF_PROG(napi_reuse_skb, void *napi, struct sk_buff *skb)
+HOOK(PART_ENDS, "fentry/napi_reuse_skb", napi_reuse_skb, void *napi, struct sk_buff *skb)
 {
 	release(skb);
 	forget(skb);
@@ -75,8 +71,7 @@ int BPF_PROG(napi_reuse_skb, void *napi, struct sk_buff *skb)
 }
 
 // A read skb is parked for the CPU that allocated it, and freed by a softirq there, any time later. Its journey is over.
-SEC("fentry/skb_attempt_defer_free")
-int BPF_PROG(skb_attempt_defer_free, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/skb_attempt_defer_free", skb_attempt_defer_free, struct sk_buff *skb)
 {
 	release(skb);
 	return 0;
@@ -143,43 +138,37 @@ static __always_inline void end_move(struct sk_buff *skb, int error)
 		lost(id.scope, LOSS_IDENTITIES_FULL);
 }
 
-SEC("fentry/pskb_expand_head")
-int BPF_PROG(pskb_expand_head, struct sk_buff *skb)
+HOOK(PART_ENDS, "fentry/pskb_expand_head", pskb_expand_head, struct sk_buff *skb)
 {
 	begin_move(skb);
 	return 0;
 }
 
-SEC("fexit/pskb_expand_head")
-int BPF_PROG(pskb_expand_head_exit, struct sk_buff *skb, int nhead, int ntail, unsigned int gfp, int error)
+HOOK(PART_ENDS, "fexit/pskb_expand_head", pskb_expand_head_exit, struct sk_buff *skb, int nhead, int ntail, unsigned int gfp, int error)
 {
 	end_move(skb, error);
 	return 0;
 }
 
-SEC("fentry/pskb_carve_inside_header")
-int BPF_PROG(pskb_carve_inside_header, struct sk_buff *skb)
+HOOK(PART_ENDS, "fentry/pskb_carve_inside_header", pskb_carve_inside_header, struct sk_buff *skb)
 {
 	begin_move(skb);
 	return 0;
 }
 
-SEC("fexit/pskb_carve_inside_header")
-int BPF_PROG(pskb_carve_inside_header_exit, struct sk_buff *skb, __u32 off, int headlen, unsigned int gfp, int error)
+HOOK(PART_ENDS, "fexit/pskb_carve_inside_header", pskb_carve_inside_header_exit, struct sk_buff *skb, __u32 off, int headlen, unsigned int gfp, int error)
 {
 	end_move(skb, error);
 	return 0;
 }
 
-SEC("fentry/pskb_carve_inside_nonlinear")
-int BPF_PROG(pskb_carve_inside_nonlinear, struct sk_buff *skb)
+HOOK(PART_ENDS, "fentry/pskb_carve_inside_nonlinear", pskb_carve_inside_nonlinear, struct sk_buff *skb)
 {
 	begin_move(skb);
 	return 0;
 }
 
-SEC("fexit/pskb_carve_inside_nonlinear")
-int BPF_PROG(pskb_carve_inside_nonlinear_exit, struct sk_buff *skb, __u32 off, int pos, unsigned int gfp, int error)
+HOOK(PART_ENDS, "fexit/pskb_carve_inside_nonlinear", pskb_carve_inside_nonlinear_exit, struct sk_buff *skb, __u32 off, int pos, unsigned int gfp, int error)
 {
 	end_move(skb, error);
 	return 0;
@@ -213,27 +202,23 @@ static __always_inline int sending(struct sk_buff *skb)
 	return 0;
 }
 
-SEC("fentry/__ip_local_out")
-int BPF_PROG(ip_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/__ip_local_out", ip_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
 {
 	return sending(skb);
 }
 
-SEC("fentry/__ip6_local_out")
-int BPF_PROG(ip6_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/__ip6_local_out", ip6_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
 {
 	return sending(skb);
 }
 
 // Frames sent raw, ARP, and whatever else does not come through IP.
-SEC("fentry/__dev_queue_xmit")
-int BPF_PROG(dev_queue_xmit, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/__dev_queue_xmit", dev_queue_xmit, struct sk_buff *skb)
 {
 	return sending(skb);
 }
 
-SEC("fentry/__dev_direct_xmit")
-int BPF_PROG(dev_direct_xmit, struct sk_buff *skb)
+HOOK(PART_REPORTS, "fentry/__dev_direct_xmit", dev_direct_xmit, struct sk_buff *skb)
 {
 	return sending(skb);
 }

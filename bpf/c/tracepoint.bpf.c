@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // Drops, and the barrier that tells how far the reader has come.
+#include "include/hook.h"
 #include "include/sections.h"
 
 // Linux 6.11 added the receiving socket behind the reason; it is not needed.
-SEC("tp_btf/kfree_skb")
-int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
+HOOK(PART_REPORTS, "tp_btf/kfree_skb", kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
 {
 	__u64 args[] = {(__u64)location};
 	struct drop_event *d;

@@ -18,4 +18,5 @@ const struct drop_event *keep_drop_event __attribute__((unused));
 const enum record_kind *keep_record_kind __attribute__((unused));
 const enum section *keep_section __attribute__((unused));
 const enum loss_cause *keep_loss __attribute__((unused));
+const enum part *keep_part __attribute__((unused));
 const enum limit *keep_limit __attribute__((unused));

@@ -1,0 +1,127 @@
+package bpf
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/go-quicktest/qt"
+	"golang.org/x/sys/unix"
+
+	"github.com/waybill-dev/waybill/journey"
+)
+
+// life lists what was observed of packets without what differs from packet to packet.
+func (h *host) life() []string {
+	var lines []string
+	for _, o := range h.observations() {
+		lines = append(lines, fmt.Sprint(o.Kind, o.Probe.Name))
+	}
+	return lines
+}
+
+// count counts the observations of a kind.
+func (h *host) count(kind journey.ObservationKind) (n int) {
+	for _, o := range h.observations() {
+		if o.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// stoodIn counts the times that second programs acted.
+func stoodIn(t *testing.T, tracker *Tracker) (n uint64) {
+	t.Helper()
+	var perCPU []trackerNotes
+	qt.Assert(t, qt.IsNil(tracker.losses.notes.Lookup(uint32(0), &perCPU)))
+	for _, cpu := range perCPU {
+		n += cpu.StoodIn[trackerPartPART_REPORTS] + cpu.StoodIn[trackerPartPART_ENDS]
+	}
+	return n
+}
+
+// TestSecondProgramsStandIn takes the first program of each hook away, as if the kernel skipped it always.
+func TestSecondProgramsStandIn(t *testing.T) {
+	tracker := openTracker(t, Options{})
+	h := newHost(t)
+	h.watch(t, tracker)
+	observe := func() []string {
+		h.forget()
+		h.send(t, 3)
+		_, err := tracker.Barrier(t.Context())
+		qt.Assert(t, qt.IsNil(err))
+		return h.life()
+	}
+	both := observe()
+	qt.Assert(t, qt.HasLen(both, 3*5)) // a datagram and its answer: two origins, a drop, two releases
+	qt.Check(t, qt.Equals(stoodIn(t, tracker), 0))
+
+	firsts := 0
+	for name, l := range tracker.hooks {
+		if !strings.HasSuffix(name, again) && tracker.hooks[name+again] != nil {
+			qt.Assert(t, qt.IsNil(l.Close()))
+			firsts++
+		}
+	}
+	qt.Assert(t, qt.IsTrue(firsts > 20))
+	qt.Check(t, qt.DeepEquals(observe(), both))
+	qt.Check(t, qt.IsTrue(stoodIn(t, tracker) >= uint64(len(both))))
+
+	var head uint64
+	err := tracker.collection.Maps[trackerMapIdentities].NextKey(nil, &head)
+	qt.Check(t, qt.ErrorIs(err, ebpf.ErrKeyNotExist), qt.Commentf("all packets have come to their ends"))
+}
+
+// TestNothingIsMissedUnderLoad floods two namespaces from all CPUs, with softirqs that interrupt the senders in the middle
+// of their hooks: what one CPU sends is received by the other (RPS), which is interrupted for it.
+func TestNothingIsMissedUnderLoad(t *testing.T) {
+	const packets = 3000
+	tracker := openTracker(t, Options{RingBytes: 64 << 20})
+	var hosts [2]*host
+	var scopes [2]*Scope
+	var before [2]Account
+	for i := range hosts {
+		hosts[i] = newHost(t)
+		hosts[i].steerToAllCPUs(t)
+		scopes[i] = hosts[i].watch(t, tracker)
+		var err error
+		before[i], err = scopes[i].Begin()
+		qt.Assert(t, qt.IsNil(err))
+	}
+	var senders sync.WaitGroup
+	for i := range 2 * len(hosts) {
+		senders.Go(func() { hosts[i%2].send(t, packets) })
+	}
+	senders.Wait()
+	for i, h := range hosts {
+		// The last ones may still wait in the other CPU's backlog.
+		for sent, ended := 0, 0; sent < 2*packets || ended < sent; {
+			_, err := tracker.Barrier(t.Context())
+			qt.Assert(t, qt.IsNil(err))
+			sent, ended = h.count(journey.Origin), h.count(journey.Released)
+		}
+		after, err := scopes[i].Account()
+		qt.Assert(t, qt.IsNil(err))
+		qt.Check(t, qt.HasLen(after.Since(before[i]), 0), qt.Commentf("%v", after.Since(before[i])))
+	}
+	t.Logf("second programs stood in %d times", stoodIn(t, tracker))
+}
+
+// steerToAllCPUs spreads what the loopback device receives over the CPUs (RPS).
+func (h *host) steerToAllCPUs(t *testing.T) {
+	t.Helper()
+	sys := t.TempDir()
+	qt.Assert(t, qt.IsNil(h.Do(func() error {
+		// sysfs shows the devices of the namespace in which it is mounted.
+		if err := unix.Mount("sysfs", sys, "sysfs", 0, ""); err != nil {
+			return err
+		}
+		defer func() { _ = unix.Unmount(sys, unix.MNT_DETACH) }()
+		return os.WriteFile(filepath.Join(sys, "class/net/lo/queues/rx-0/rps_cpus"), []byte("3"), 0)
+	})))
+}
