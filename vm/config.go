@@ -86,6 +86,11 @@ type Config struct {
 
 	MemoryMiB int // 0: 2048
 	CPUs      int // 0: those of this machine, at most 2
+	// CountInstructions makes the guest's clock count instructions: one is a nanosecond, in every clock of the guest. What
+	// the program measures repeats within a few percent then, whatever else the host does. It takes one CPU and emulation:
+	// CPUs may be 0 or 1, Accel [Auto] or [TCG]. A guest that waits is not slowed down or sped up: its clock goes on with the
+	// host's.
+	CountInstructions bool
 	// Timeout is the longest time that the program may run; 0: no limit. When it has passed, the program gets
 	// SIGQUIT, which makes a Go program write its goroutines to standard error, then the machine is ended and Run
 	// returns a [DeadlineError]. The boot before that has a limit of its own, two minutes.
@@ -146,6 +151,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MemoryMiB == 0 {
 		c.MemoryMiB = DefaultMemoryMiB
 	}
+	if c.CPUs == 0 && c.CountInstructions {
+		c.CPUs = 1
+	}
 	if c.CPUs == 0 {
 		c.CPUs = min(runtime.NumCPU(), defaultCPUs)
 	}
@@ -185,6 +193,15 @@ func (c Config) withDefaults() (Config, error) {
 	case Auto, KVM, TCG:
 	default:
 		return c, fmt.Errorf("unknown accelerator %q: use %s, %s or %s", c.Accel, Auto, KVM, TCG)
+	}
+	if c.CountInstructions {
+		switch {
+		case c.CPUs != 1:
+			return c, fmt.Errorf("a guest with %d CPUs cannot count instructions: give it 1", c.CPUs)
+		case c.Accel == KVM:
+			return c, fmt.Errorf("a guest under %s cannot count instructions: use %s or %s", KVM, Auto, TCG)
+		}
+		c.Accel = TCG
 	}
 	return c, nil
 }

@@ -84,6 +84,8 @@ func TestBadConfigurations(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"100 MiB of memory are too few for a guest: give it 256 or more":          func(c *Config) { c.MemoryMiB = 100 },
 		"a guest with -1 CPUs cannot run: give it 1 or more":                      func(c *Config) { c.CPUs = -1 },
+		"a guest with 2 CPUs cannot count instructions: give it 1":                func(c *Config) { c.CountInstructions, c.CPUs = true, 2 },
+		"a guest under kvm cannot count instructions: use auto or tcg":            func(c *Config) { c.CountInstructions, c.Accel = true, KVM },
 		"no program to run was named":                                             func(c *Config) { c.Program = "" },
 		`unknown accelerator "hvf": use auto, kvm or tcg`:                         func(c *Config) { c.Accel = "hvf" },
 		"no kernel was named: give the path of a kernel image (vmlinuz)":          func(c *Config) { c.Kernel = Kernel{} },
@@ -126,9 +128,15 @@ func TestQEMUArguments(t *testing.T) {
 	tcg := strings.Join(qemuArgs(c, TCG), " ")
 	qt.Check(t, qt.StringContains(tcg, "-accel tcg,thread=single,tb-size=1024 -cpu max,-cx16"))
 	qt.Check(t, qt.StringContains(tcg, "-m 512 -smp 1"))
+	qt.Check(t, qt.IsFalse(strings.Contains(tcg, "icount")))
 	qt.Check(t, qt.StringContains(tcg, "oops=panic mitigations=off WAYBILL_GUEST=1 quiet nokaslr loglevel=7"))
 	kvm := strings.Join(qemuArgs(c, KVM), " ")
 	qt.Check(t, qt.StringContains(kvm, "-accel kvm -cpu host"))
+	counting, err := Config{Program: "true", CountInstructions: true}.withDefaults()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(counting.CPUs, 1))
+	qt.Check(t, qt.Equals(counting.Accel, TCG))
+	qt.Check(t, qt.StringContains(strings.Join(qemuArgs(counting, TCG), " "), "-cpu max,-cx16 -icount shift=0 "))
 	c.Console = &bytes.Buffer{}
 	qt.Check(t, qt.IsFalse(strings.Contains(strings.Join(qemuArgs(c, TCG), " "), "quiet")))
 }

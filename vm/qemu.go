@@ -48,6 +48,9 @@ func qemuArgs(c Config, accel Accel) []string {
 		// already taken out of the kernel's code again, while it attached or detached probes, and the guest dies of "int3".
 		// Without -cx16, QEMU 7.2 translates cmpxchg16b wrongly, and a guest with two CPUs dies in __kmalloc.
 		args = append(args, "-M", "q35", "-accel", "tcg,thread=single,tb-size=1024", "-cpu", "max,-cx16")
+		if c.CountInstructions {
+			args = append(args, "-icount", "shift=0") // 2^0 ns an instruction
+		}
 	}
 	args = append(args,
 		"-kernel", fmt.Sprintf("/proc/self/fd/%d", fdImage), "-initrd", fmt.Sprintf("/proc/self/fd/%d", fdInitramfs),

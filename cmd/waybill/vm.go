@@ -23,6 +23,7 @@ type vmCommand struct {
 	Module         []string       `placeholder:"NAME" help:"Kernel module to load, beside those that network tests need; repeatable."`
 	Memory         int            `placeholder:"MIB" help:"Memory of the VM in MiB (2048)."`
 	CPUs           int            `name:"cpus" placeholder:"N" help:"CPUs of the VM (those of this machine, at most 2)."`
+	Icount         bool           `name:"icount" help:"The clock of the VM counts instructions, a nanosecond each: times repeat within a few percent. One CPU, emulation only."`
 	Timeout        *time.Duration `placeholder:"TIME" help:"Longest run; then the program gets SIGQUIT, and the VM ends (10m; for a test binary a minute more than its own; 0 for none)."`
 	Env            []string       `placeholder:"KEY=VALUE" sep:"none" help:"Variable for the program's environment; repeatable."`
 	Dir            string         `placeholder:"DIR" help:"Working folder of the program in the VM (/; for a test binary, this one)."`
@@ -86,7 +87,7 @@ func (c vmCommand) config() (vm.Config, error) {
 	}
 	config := vm.Config{
 		Env: c.Env, Dir: c.Dir, Binaries: c.Bin, Modules: c.Module,
-		MemoryMiB: c.Memory, CPUs: c.CPUs, Append: c.Append, Accel: vm.Accel(c.Accel),
+		MemoryMiB: c.Memory, CPUs: c.CPUs, CountInstructions: c.Icount, Append: c.Append, Accel: vm.Accel(c.Accel),
 		Artifacts: c.Artifacts, OutputLimit: c.ArtifactsLimit << 20, AllowTaint: c.AllowTaint,
 	}
 	if len(args) > 0 {
