@@ -17,7 +17,7 @@ LINT_VERSION := v2.15.0
 .DEFAULT_GOAL := help
 # Two of these at once would share build/, and the one VM that may run.
 .NOTPARALLEL:
-.PHONY: help demo test test-unit test-suites test-matrix setup waybill matrix generate lint fmt bench clean
+.PHONY: help demo test test-unit test-suites test-matrix setup waybill matrix generate lint fmt bench bench-packet clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,7 +62,13 @@ fmt: ## format Go and C
 	gofmt -w $$(git ls-files '*.go')
 	clang-format -i bpf/c/*.c bpf/c/include/*.h
 
-bench: setup ## speed and memory, as ratios
+BENCH_KERNELS ?= $(KERNEL)
+BENCH_FLAGS   ?=
+bench-packet: setup ## what observing a packet costs; BENCH_KERNELS, BENCH_FLAGS=-v, PWRU
+	@go build -o $(BUILD)/bench ./bench
+	@$(BUILD)/bench run --waybill $(BUILD)/waybill $(BENCH_KERNELS:%=--kernel %) $(BENCH_FLAGS)
+
+bench: bench-packet ## all benchmarks
 	go test -run '^$$' -bench . -benchmem ./journey ./topology ./internal/netns ./vm ./cmd/waybill
 	go test -run '^$$' -bench . -exec '$(abspath $(BUILD))/waybill vm --kernel $(KERNEL) --' ./harness
 

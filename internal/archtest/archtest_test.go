@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 		name:  "journey asks the system",
 		files: map[string]string{"journey/a.go": source("journey", "golang.org/x/sys/unix")},
 		want: []string{"journey/a.go: imports golang.org/x/sys/unix, which is for " +
-			"bpf, topology, packet, harness, suites, vm, ci, cmd, internal"},
+			"bpf, topology, packet, harness, suites, vm, ci, cmd, internal, bench"},
 	}, {
 		name:  "bpf sees topology",
 		files: map[string]string{"bpf/a.go": source("bpf", module+"/topology")},
@@ -104,7 +104,7 @@ func TestCheck(t *testing.T) {
 		want: []string{
 			"suites/x/x_test.go: imports bpf; suites may import harness, topology, packet, assert, journey, " +
 				"internal/suite, internal/golden, internal/leak, internal/netns",
-			"suites/x/x_test.go: imports github.com/cilium/ebpf, which is for bpf, internal/leak",
+			"suites/x/x_test.go: imports github.com/cilium/ebpf, which is for bpf, internal/leak, bench",
 			"suites/x/x_test.go: imports github.com/vishvananda/netlink, which is for topology, internal/netns, bpf, packet",
 		},
 	}, {

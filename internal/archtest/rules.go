@@ -14,6 +14,7 @@ var rules = []rule{
 	{folder: "journey"},
 	{folder: "packet"},
 	{folder: "ci"},
+	{folder: "bench", own: []string{"bpf", "topology", "packet", "journey"}},
 	{folder: "bpf", own: []string{"journey", "internal/nearest"}},
 	{folder: "topology", own: []string{"internal/netns", "internal/nearest"}},
 	{folder: "assert", own: []string{"journey", "internal/nearest"}},
@@ -34,7 +35,7 @@ var libraries = []struct {
 	folders []string
 	tests   []string
 }{
-	{path: "github.com/cilium/ebpf", folders: []string{"bpf", "internal/leak"}},
+	{path: "github.com/cilium/ebpf", folders: []string{"bpf", "internal/leak", "bench"}},
 	{
 		path:    "github.com/vishvananda",
 		folders: []string{"topology", "internal/netns"},
@@ -47,7 +48,7 @@ var libraries = []struct {
 	{path: "C"},
 }
 
-var machine = []string{"bpf", "topology", "packet", "harness", "suites", "vm", "ci", "cmd", "internal"}
+var machine = []string{"bpf", "topology", "packet", "harness", "suites", "vm", "ci", "cmd", "internal", "bench"}
 
 // vagueNames say nothing of what a package is for.
 var vagueNames = []string{"util", "utils", "common", "helper", "helpers", "misc"}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// figuresFile is what the guest writes for the host.
+const figuresFile = "figures.json"
+
+// floodCommand measures every variant on the running kernel.
+type floodCommand struct {
+	Packets int      `default:"5000" help:"Datagrams for each variant (${default})."`
+	Counts  bool     `help:"The clock of this machine counts instructions."`
+	Verbose bool     `short:"v" help:"Show also what each program of the kernel's did."`
+	Only    []string `placeholder:"VARIANT" help:"Variants to measure, beside nothing (all)."`
+}
+
+// parts is into how many equal parts a flood is divided, of which the median counts.
+const parts = 5
+
+// Run measures, prints a table, and leaves the figures in the folder for artifacts, if there is one.
+func (c floodCommand) Run(ctx context.Context) error {
+	if c.Packets < parts {
+		return fmt.Errorf("--packets %d: give %d or more", c.Packets, parts)
+	}
+	r, err := c.measureAll(ctx)
+	if err != nil {
+		return err
+	}
+	r.print(os.Stdout, c.Verbose)
+	dir := os.Getenv("WAYBILL_ARTIFACTS")
+	if dir == "" {
+		return nil
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("write the figures: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, figuresFile), text, 0o644); err != nil {
+		return fmt.Errorf("write the figures: %w", err)
+	}
+	return nil
+}
+
+// variant is a way to observe, or not to.
+type variant struct {
+	name string
+	// open begins to observe. An observer of nil says that it cannot, by the string, which otherwise says how.
+	open func(ctx context.Context, f *field, timing *laps) (observer, string, error)
+}
+
+var variants = []variant{
+	{nothing, func(context.Context, *field, *laps) (observer, string, error) { return blind{}, "", nil }},
+	{empty, func(context.Context, *field, *laps) (observer, string, error) {
+		at, how, err := attachAll(emptyProgram())
+		return blind{at}, how, err
+	}},
+	{least, func(context.Context, *field, *laps) (observer, string, error) {
+		f, err := openFloor()
+		if err != nil {
+			return nil, "", err
+		}
+		return f, f.how, nil
+	}},
+	{full, func(_ context.Context, f *field, timing *laps) (observer, string, error) {
+		return track(f.cookies(), timing)
+	}},
+	{outside, func(context.Context, *field, *laps) (observer, string, error) {
+		return track([]uint64{noCookie}, nil)
+	}},
+	{pwruName, openPwru},
+	// Once more, to see how far the machine has drifted meanwhile.
+	{again, func(context.Context, *field, *laps) (observer, string, error) { return blind{}, "", nil }},
+}
+
+// The variants' names.
+const (
+	nothing  = "nothing"
+	empty    = "empty programs"
+	least    = "floor"
+	full     = "waybill"
+	outside  = "waybill, out of scope"
+	pwruName = "pwru"
+	again    = "nothing, again"
+)
+
+// noCookie is no namespace's.
+const noCookie = 1 << 62
+
+func track(cookies []uint64, timing *laps) (observer, string, error) {
+	t, err := openTracking(cookies, timing)
+	if err != nil {
+		return nil, "", err
+	}
+	return t, t.tracker.Features().Functions, nil
+}
+
+func (c floodCommand) measureAll(ctx context.Context) (*result, error) {
+	f, err := newField(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.measureOn(ctx, f)
+	return r, errors.Join(err, f.Close())
+}
+
+func (c floodCommand) measureOn(ctx context.Context, f *field) (*result, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return nil, fmt.Errorf("read the kernel's name: %w", err)
+	}
+	r := &result{
+		Kernel: unix.ByteSliceToString(u.Release[:]), Counts: c.Counts, CPUs: runtime.NumCPU(), Packets: c.Packets,
+		Functions: len(functions),
+	}
+	for _, v := range variants {
+		if v.name != nothing && len(c.Only) > 0 && !slices.Contains(c.Only, v.name) {
+			continue
+		}
+		figures, err := c.measure(ctx, f, v, &r.Setup)
+		if err != nil {
+			return nil, fmt.Errorf("measure %s: %w", v.name, err)
+		}
+		r.Variants = append(r.Variants, figures)
+	}
+	return r, nil
+}
+
+func (c floodCommand) measure(ctx context.Context, f *field, v variant, setup *[]lap) (_ figures, err error) {
+	var timing laps
+	result := figures{Name: v.name}
+	var o observer
+	if o, result.How, err = v.open(ctx, f, &timing); err != nil {
+		return figures{}, err
+	}
+	if o == nil {
+		result.Skipped = true
+		return result, nil
+	}
+	closed := false
+	defer func() {
+		if !closed {
+			err = errors.Join(err, o.Close())
+		}
+	}()
+	part := c.Packets / parts
+	result.Expected = uint64(part) * parts * eventsPerPacket
+	if err := run(ctx, f, o, part); err != nil {
+		return figures{}, err
+	}
+	before, err := o.count()
+	if err != nil {
+		return figures{}, err
+	}
+	traffic, err := ringTraffic()
+	if err != nil {
+		return figures{}, err
+	}
+	if err := c.parts(ctx, f, o, part, &result); err != nil {
+		return figures{}, err
+	}
+	traffic2, err := ringTraffic()
+	if err != nil {
+		return figures{}, err
+	}
+	after, err := o.count()
+	if err != nil {
+		return figures{}, err
+	}
+	result.Events, result.Records = after.events-before.events, after.records-before.records
+	result.Lost, result.RingBytes = after.lost-before.lost, traffic2-traffic
+
+	if result.Programs, err = countRuns(part, func() error { return run(ctx, f, o, part) }); err != nil {
+		return figures{}, err
+	}
+	if t, ok := o.(*tracking); ok && v.name == full {
+		hits := t.tellApart()
+		if err := run(ctx, f, o, part); err != nil {
+			return figures{}, err
+		}
+		result.EventsPerPacket = make(map[string]float64)
+		for _, name := range functions {
+			result.EventsPerPacket[name] = float64(hits[name]) / float64(part)
+		}
+	}
+	closed = true
+	timing.begin()
+	if err := o.Close(); err != nil {
+		return figures{}, err
+	}
+	if len(timing.all) > 0 {
+		timing.lap("close the tracker")
+		*setup = timing.all
+	}
+	return result, nil
+}
+
+// parts floods several times, and takes the median.
+func (c floodCommand) parts(ctx context.Context, f *field, o observer, n int, into *figures) error {
+	var totals, own []float64
+	k := clock{counts: c.Counts}
+	for range parts {
+		if err := f.flood(0); err != nil { // this process has just waited for something
+			return err
+		}
+		started := time.Now()
+		from, err := k.now()
+		if err != nil {
+			return err
+		}
+		ownFrom, err := ownWork()
+		if err != nil {
+			return err
+		}
+		if err := run(ctx, f, o, n); err != nil {
+			return err
+		}
+		ownTo, err := ownWork()
+		if err != nil {
+			return err
+		}
+		to, err := k.now()
+		if err != nil {
+			return err
+		}
+		into.Elapsed += float64(time.Since(started)) / float64(n) / parts
+		totals = append(totals, float64(to-from)/float64(n))
+		own = append(own, float64(ownTo-ownFrom)/float64(n))
+	}
+	slices.Sort(totals)
+	slices.Sort(own)
+	into.Cost, into.Least, into.Most, into.Reading = totals[parts/2], totals[0], totals[parts-1], own[parts/2]
+	return nil
+}
+
+// run floods, and waits until all of it was read.
+func run(ctx context.Context, f *field, o observer, n int) error {
+	if err := f.flood(n); err != nil {
+		return err
+	}
+	return o.drain(ctx)
+}

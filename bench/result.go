@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// result is all that one run of the flood gave. Times are in nanoseconds a packet; where the clock counts instructions, in
+// instructions a packet.
+type result struct {
+	Kernel    string    `json:"kernel"`
+	Counts    bool      `json:"icount"`
+	CPUs      int       `json:"cpus"`
+	Packets   int       `json:"packets"`
+	Functions int       `json:"functions"`
+	Setup     []lap     `json:"setup,omitempty"`
+	Variants  []figures `json:"variants"`
+}
+
+// figures are those of one variant.
+type figures struct {
+	Name    string `json:"name"`
+	How     string `json:"how,omitempty"`
+	Skipped bool   `json:"skipped,omitempty"` // How says why
+	// Cost is the median of the slices, Least and Most their extremes: all that was done, the sending and receiving of the
+	// packet included.
+	Cost  float64 `json:"cost"`
+	Least float64 `json:"least"`
+	Most  float64 `json:"most"`
+	// Elapsed is the mean by wall clock.
+	Elapsed float64 `json:"elapsed"`
+	// Reading is what of it this process did, which reads.
+	Reading   float64       `json:"reading"`
+	Expected  uint64        `json:"expected"` // events that the flood makes
+	Events    uint64        `json:"events"`
+	Records   uint64        `json:"records"`
+	Lost      uint64        `json:"lost"`
+	RingBytes uint64        `json:"ring_bytes"`
+	Programs  []programRuns `json:"programs,omitempty"`
+	// EventsPerPacket is by function.
+	EventsPerPacket map[string]float64 `json:"events_per_packet,omitempty"`
+}
+
+func (r *result) find(name string) (figures, bool) {
+	for _, v := range r.Variants {
+		if v.Name == name && !v.Skipped {
+			return v, true
+		}
+	}
+	return figures{}, false
+}
+
+// unit names a thousand of what costs are in.
+func (r *result) unit() string {
+	if r.Counts {
+		return "k-insn"
+	}
+	return "µs"
+}
+
+// print writes the tables.
+func (r *result) print(to io.Writer, verbose bool) {
+	fmt.Fprintf(to, "kernel %s, %d CPU, %d datagrams, %d functions, %s a packet\n\n", r.Kernel, r.CPUs, r.Packets, r.Functions,
+		r.unit())
+	r.printVariants(to)
+	r.printRatios(to)
+	for _, l := range r.Setup {
+		fmt.Fprintf(to, "%s: %.0f ms\n", l.Step, l.Milliseconds)
+	}
+	if verbose {
+		r.printPrograms(to)
+	}
+}
+
+func (r *result) printVariants(to io.Writer) {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "cost\tfrom\tto\tmore\tan event\treading\tevents\tof\tlost\trecords a packet\tbytes an event\t  variant")
+	base, _ := r.find(nothing)
+	for _, v := range r.Variants {
+		if v.Skipped {
+			continue
+		}
+		more := v.Cost - base.Cost
+		fmt.Fprintf(w, "%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%d\t%d\t%d\t%.1f\t%.0f\t  %s\n", v.Cost/1000, v.Least/1000, v.Most/1000,
+			more/1000, more/1000/eventsPerPacket, v.Reading/1000, v.Events, v.Expected, v.Lost,
+			float64(v.Records)/float64(r.Packets), ratio(float64(v.RingBytes), float64(v.Events)), v.title())
+	}
+	_ = w.Flush()
+	for _, v := range r.Variants {
+		if v.Skipped {
+			fmt.Fprintf(to, "%s: not measured: %s\n", v.Name, v.How)
+		}
+	}
+	fmt.Fprintln(to)
+}
+
+func (v figures) title() string {
+	if v.How == "" {
+		return v.Name
+	}
+	return v.Name + " (" + v.How + ")"
+}
+
+// limits are what the project asks of itself, of instructions on Linux 6.12.
+var limits = []struct {
+	of, over string
+	most     float64
+}{
+	{full, least, 1.6},
+	{full, pwruName, 0.8},
+	{outside, empty, 1.4},
+}
+
+func (r *result) printRatios(to io.Writer) {
+	base, _ := r.find(nothing)
+	for _, l := range limits {
+		of, ok := r.find(l.of)
+		over, ok2 := r.find(l.over)
+		if !ok || !ok2 {
+			continue
+		}
+		got := ratio(of.Cost, over.Cost)
+		fmt.Fprintf(to, "%s / %s: %.2f, asked for at most %.1f; without the packet's own cost %.2f\n", l.of, l.over, got, l.most,
+			ratio(of.Cost-base.Cost, over.Cost-base.Cost))
+	}
+}
+
+// printPrograms shows where the cost of a variant is.
+func (r *result) printPrograms(to io.Writer) {
+	base, _ := r.find(nothing)
+	for _, v := range r.Variants {
+		if len(v.Programs) == 0 {
+			continue
+		}
+		fmt.Fprintf(to, "\n%s: what each program did\n", v.title())
+		w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintf(w, "runs a packet\tns a run\t%s a packet\t  program\n", r.unit())
+		sum := 0.0
+		for _, p := range v.Programs {
+			sum += p.perPacket()
+			fmt.Fprintf(w, "%.2f\t%.0f\t%.2f\t  %s (%s)\n", p.RunsPerPacket, p.NsPerRun, p.perPacket()/1000, p.Name, p.Type)
+		}
+		fmt.Fprintf(w, "\t\t%.2f\t  all programs\n", sum/1000)
+		fmt.Fprintf(w, "\t\t%.2f\t  this process, which reads\n", v.Reading/1000)
+		fmt.Fprintf(w, "\t\t%.2f\t  the rest: getting into programs, waking the reader\n",
+			(v.Cost-base.Cost-sum-v.Reading+base.Reading)/1000)
+		_ = w.Flush()
+		for _, name := range functions {
+			if n, ok := v.EventsPerPacket[name]; ok {
+				fmt.Fprintf(to, "events a packet at %s: %.2f\n", name, n)
+			}
+		}
+	}
+}
+
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
