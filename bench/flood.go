@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -123,11 +125,15 @@ func (c floodCommand) measureOn(ctx context.Context, f *field) (*result, error) 
 		Kernel: unix.ByteSliceToString(u.Release[:]), Counts: c.Counts, CPUs: runtime.NumCPU(), Packets: c.Packets,
 		Functions: len(functions),
 	}
+	var err error
+	if r.EventsPerPacket, err = countEvents(f); err != nil {
+		return nil, fmt.Errorf("count the events that a datagram makes: %w", err)
+	}
 	for _, v := range variants {
 		if v.name != nothing && len(c.Only) > 0 && !slices.Contains(c.Only, v.name) {
 			continue
 		}
-		figures, err := c.measure(ctx, f, v, &r.Setup)
+		figures, err := c.measure(ctx, f, v, r)
 		if err != nil {
 			return nil, fmt.Errorf("measure %s: %w", v.name, err)
 		}
@@ -136,7 +142,28 @@ func (c floodCommand) measureOn(ctx context.Context, f *field) (*result, error) 
 	return r, nil
 }
 
-func (c floodCommand) measure(ctx context.Context, f *field, v variant, setup *[]lap) (_ figures, err error) {
+// countEvents has the kernel count how often a datagram comes by the functions.
+func countEvents(f *field) (_ float64, err error) {
+	at, _, err := attachAll(emptyProgram())
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, at.Close()) }()
+	const n = 100
+	programs, err := countRuns(n, func() error { return f.flood(n) })
+	if err != nil {
+		return 0, err
+	}
+	sum := 0.0
+	for _, p := range programs {
+		if strings.HasPrefix(p.Name, programName) {
+			sum += p.RunsPerPacket
+		}
+	}
+	return sum, nil
+}
+
+func (c floodCommand) measure(ctx context.Context, f *field, v variant, into *result) (_ figures, err error) {
 	var timing laps
 	result := figures{Name: v.name}
 	var o observer
@@ -154,7 +181,7 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, setup *[
 		}
 	}()
 	part := c.Packets / parts
-	result.Expected = uint64(part) * parts * eventsPerPacket
+	result.Expected = uint64(math.Round(float64(part*parts) * into.EventsPerPacket))
 	if err := run(ctx, f, o, part); err != nil {
 		return figures{}, err
 	}
@@ -162,14 +189,14 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, setup *[
 	if err != nil {
 		return figures{}, err
 	}
-	traffic, err := ringTraffic()
+	usedBefore, err := readUse()
 	if err != nil {
 		return figures{}, err
 	}
 	if err := c.parts(ctx, f, o, part, &result); err != nil {
 		return figures{}, err
 	}
-	traffic2, err := ringTraffic()
+	used, err := readUse()
 	if err != nil {
 		return figures{}, err
 	}
@@ -178,7 +205,9 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, setup *[
 		return figures{}, err
 	}
 	result.Events, result.Records = after.events-before.events, after.records-before.records
-	result.Lost, result.RingBytes = after.lost-before.lost, traffic2-traffic
+	result.Lost = after.lost - before.lost
+	result.RingBytes = used.ringBytes - usedBefore.ringBytes
+	result.Waits, result.Allocations = used.waits-usedBefore.waits, used.allocations-usedBefore.allocations
 
 	if result.Programs, err = countRuns(part, func() error { return run(ctx, f, o, part) }); err != nil {
 		return figures{}, err
@@ -188,9 +217,9 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, setup *[
 		if err := run(ctx, f, o, part); err != nil {
 			return figures{}, err
 		}
-		result.EventsPerPacket = make(map[string]float64)
+		result.ByFunction = make(map[string]float64)
 		for _, name := range functions {
-			result.EventsPerPacket[name] = float64(hits[name]) / float64(part)
+			result.ByFunction[name] = float64(hits[name]) / float64(part)
 		}
 	}
 	closed = true
@@ -200,7 +229,7 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, setup *[
 	}
 	if len(timing.all) > 0 {
 		timing.lap("close the tracker")
-		*setup = timing.all
+		into.Setup = timing.all
 	}
 	return result, nil
 }

@@ -21,6 +21,8 @@ const (
 	// sleepable is BPF_F_SLEEPABLE, which programs that are run by a system call need (include/uapi/linux/bpf.h).
 	sleepable = 1 << 4
 	license   = "Dual BSD/GPL"
+	// programName begins the names of those at functions.
+	programName = "bench_at_"
 )
 
 // emptyProgram returns at once.
@@ -79,7 +81,7 @@ func attachAll(code asm.Instructions) (*attached, string, error) {
 
 func (a *attached) byMulti(code asm.Instructions) error {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "bench_multi", Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceKprobeMulti, Instructions: code, License: license,
+		Name: programName + "multi", Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceKprobeMulti, Instructions: code, License: license,
 	})
 	if err != nil {
 		return fmt.Errorf("load a program for kprobe.multi: %w", err)
@@ -97,7 +99,7 @@ func (a *attached) byEntry(code asm.Instructions) error {
 	spec := &ebpf.CollectionSpec{Programs: make(map[string]*ebpf.ProgramSpec)}
 	for _, name := range functions {
 		spec.Programs[name] = &ebpf.ProgramSpec{
-			Name: "bench_entry", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: name, Instructions: code,
+			Name: programName + "entry", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: name, Instructions: code,
 			License: license,
 		}
 	}

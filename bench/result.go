@@ -9,13 +9,15 @@ import (
 // result is all that one run of the flood gave. Times are in nanoseconds a packet; where the clock counts instructions, in
 // instructions a packet.
 type result struct {
-	Kernel    string    `json:"kernel"`
-	Counts    bool      `json:"icount"`
-	CPUs      int       `json:"cpus"`
-	Packets   int       `json:"packets"`
-	Functions int       `json:"functions"`
-	Setup     []lap     `json:"setup,omitempty"`
-	Variants  []figures `json:"variants"`
+	Kernel    string `json:"kernel"`
+	Counts    bool   `json:"icount"`
+	CPUs      int    `json:"cpus"`
+	Packets   int    `json:"packets"`
+	Functions int    `json:"functions"`
+	// EventsPerPacket is how many events a datagram makes at the functions, as the kernel counted them.
+	EventsPerPacket float64   `json:"events_per_packet"`
+	Setup           []lap     `json:"setup,omitempty"`
+	Variants        []figures `json:"variants"`
 }
 
 // figures are those of one variant.
@@ -31,15 +33,18 @@ type figures struct {
 	// Elapsed is the mean by wall clock.
 	Elapsed float64 `json:"elapsed"`
 	// Reading is what of it this process did, which reads.
-	Reading   float64       `json:"reading"`
-	Expected  uint64        `json:"expected"` // events that the flood makes
-	Events    uint64        `json:"events"`
-	Records   uint64        `json:"records"`
-	Lost      uint64        `json:"lost"`
-	RingBytes uint64        `json:"ring_bytes"`
-	Programs  []programRuns `json:"programs,omitempty"`
-	// EventsPerPacket is by function.
-	EventsPerPacket map[string]float64 `json:"events_per_packet,omitempty"`
+	Reading   float64 `json:"reading"`
+	Expected  uint64  `json:"expected"` // events that the flood makes
+	Events    uint64  `json:"events"`
+	Records   uint64  `json:"records"`
+	Lost      uint64  `json:"lost"`
+	RingBytes uint64  `json:"ring_bytes"`
+	// Waits is how often a thread of this process went to sleep, and Allocations how many it made on the heap.
+	Waits       uint64        `json:"waits"`
+	Allocations uint64        `json:"allocations"`
+	Programs    []programRuns `json:"programs,omitempty"`
+	// ByFunction is how many events a datagram makes at each.
+	ByFunction map[string]float64 `json:"by_function,omitempty"`
 }
 
 func (r *result) find(name string) (figures, bool) {
@@ -75,16 +80,19 @@ func (r *result) print(to io.Writer, verbose bool) {
 
 func (r *result) printVariants(to io.Writer) {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "cost\tfrom\tto\tmore\tan event\treading\tevents\tof\tlost\trecords a packet\tbytes an event\t  variant")
+	fmt.Fprintln(w, "cost\tfrom\tto\tmore\tan event\treading\twaits\tevents\tof\tlost\trecords\tbytes\tallocations\t  variant")
+	fmt.Fprintln(w, "\t\t\t\t\t\ta packet\t\t\t\ta packet\tan event\tan event\t")
 	base, _ := r.find(nothing)
 	for _, v := range r.Variants {
 		if v.Skipped {
 			continue
 		}
 		more := v.Cost - base.Cost
-		fmt.Fprintf(w, "%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%d\t%d\t%d\t%.1f\t%.0f\t  %s\n", v.Cost/1000, v.Least/1000, v.Most/1000,
-			more/1000, more/1000/eventsPerPacket, v.Reading/1000, v.Events, v.Expected, v.Lost,
-			float64(v.Records)/float64(r.Packets), ratio(float64(v.RingBytes), float64(v.Events)), v.title())
+		packets, events := float64(r.Packets), float64(v.Events)
+		fmt.Fprintf(w, "%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.2f\t%d\t%d\t%d\t%.1f\t%.0f\t%.2f\t  %s\n",
+			v.Cost/1000, v.Least/1000, v.Most/1000, more/1000, ratio(more/1000, r.EventsPerPacket), v.Reading/1000,
+			float64(v.Waits)/packets, v.Events, v.Expected, v.Lost, float64(v.Records)/packets,
+			ratio(float64(v.RingBytes), events), ratio(float64(v.Allocations), events), v.title())
 	}
 	_ = w.Flush()
 	for _, v := range r.Variants {
@@ -147,7 +155,7 @@ func (r *result) printPrograms(to io.Writer) {
 			(v.Cost-base.Cost-sum-v.Reading+base.Reading)/1000)
 		_ = w.Flush()
 		for _, name := range functions {
-			if n, ok := v.EventsPerPacket[name]; ok {
+			if n, ok := v.ByFunction[name]; ok {
 				fmt.Fprintf(to, "events a packet at %s: %.2f\n", name, n)
 			}
 		}

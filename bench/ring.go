@@ -4,12 +4,34 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
+
+// use is what reading has used since this process began.
+type use struct {
+	ringBytes   uint64
+	waits       uint64 // how often a thread of this process gave up the CPU to wait for something
+	allocations uint64
+}
+
+func readUse() (u use, err error) {
+	if u.ringBytes, err = ringTraffic(); err != nil {
+		return use{}, err
+	}
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		return use{}, fmt.Errorf("read what this process has used: %w", err)
+	}
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	u.waits, u.allocations = uint64(r.Nvcsw), memory.Mallocs
+	return u, nil
+}
 
 // ringTraffic is how many bytes were ever reserved in all ring buffers of this kernel, headers and padding included.
 // It is read off the buffers themselves, so that nobody's own account has to be believed.
