@@ -60,6 +60,9 @@ func (f *field) setUp(ctx context.Context) (err error) {
 	if f.running, err = topology.Up(ctx, &network); err != nil {
 		return err
 	}
+	if err := f.silence(); err != nil {
+		return err
+	}
 	out, err := f.socket(f.client)
 	if err != nil {
 		return err
@@ -78,6 +81,19 @@ func (f *field) setUp(ctx context.Context) (err error) {
 		return fmt.Errorf("connect the sending socket: %w", err)
 	}
 	return f.startSender(ctx, out, in)
+}
+
+// silence turns IPv6 off, which sends multicast listener reports at its own times.
+func (f *field) silence() error {
+	for _, node := range []*topology.Node{f.client, f.server} {
+		err := f.running.Do(node, func() error {
+			return os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)
+		})
+		if err != nil {
+			return fmt.Errorf("turn IPv6 off in %s: %w", node, err)
+		}
+	}
+	return nil
 }
 
 // socket opens a datagram socket in a node. What waits for it does so for ten seconds at most.

@@ -27,13 +27,13 @@ type floodCommand struct {
 	Only    []string `placeholder:"VARIANT" help:"Variants to measure, beside nothing (all)."`
 }
 
-// parts is into how many equal parts a flood is divided, of which the median counts.
-const parts = 5
+// part is of how many datagrams one measurement is; the median of all counts.
+const part = 1000
 
 // Run measures, prints a table, and leaves the figures in the folder for artifacts, if there is one.
 func (c floodCommand) Run(ctx context.Context) error {
-	if c.Packets < parts {
-		return fmt.Errorf("--packets %d: give %d or more", c.Packets, parts)
+	if c.Packets < part || c.Packets%part != 0 {
+		return fmt.Errorf("--packets %d: give a multiple of %d", c.Packets, part)
 	}
 	r, err := c.measureAll(ctx)
 	if err != nil {
@@ -180,9 +180,8 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, into *re
 			err = errors.Join(err, o.Close())
 		}
 	}()
-	part := c.Packets / parts
-	result.Expected = uint64(math.Round(float64(part*parts) * into.EventsPerPacket))
-	if err := run(ctx, f, o, part); err != nil {
+	result.Expected = uint64(math.Round(float64(c.Packets) * into.EventsPerPacket))
+	if err := warmUp(ctx, f, o); err != nil {
 		return figures{}, err
 	}
 	before, err := o.count()
@@ -193,7 +192,7 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, into *re
 	if err != nil {
 		return figures{}, err
 	}
-	if err := c.parts(ctx, f, o, part, &result); err != nil {
+	if err := c.floods(ctx, f, o, &result); err != nil {
 		return figures{}, err
 	}
 	used, err := readUse()
@@ -234,11 +233,33 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, into *re
 	return result, nil
 }
 
-// parts floods several times, and takes the median.
-func (c floodCommand) parts(ctx context.Context, f *field, o observer, n int, into *figures) error {
+// warmUp floods until the ring buffer has come round, so that all of its memory was touched.
+func warmUp(ctx context.Context, f *field, o observer) error {
+	from, err := ringTraffic()
+	if err != nil {
+		return err
+	}
+	const least, most = 2, 20
+	for i := range most {
+		if err := run(ctx, f, o, part); err != nil {
+			return err
+		}
+		now, err := ringTraffic()
+		if err != nil {
+			return err
+		}
+		if i+1 >= least && (now == from || now-from > ringBytes) {
+			break
+		}
+	}
+	return nil
+}
+
+// floods floods several times, and takes the median.
+func (c floodCommand) floods(ctx context.Context, f *field, o observer, into *figures) error {
 	var totals, own []float64
 	k := clock{counts: c.Counts}
-	for range parts {
+	for range c.Packets / part {
 		if err := f.flood(0); err != nil { // this process has just waited for something
 			return err
 		}
@@ -251,7 +272,7 @@ func (c floodCommand) parts(ctx context.Context, f *field, o observer, n int, in
 		if err != nil {
 			return err
 		}
-		if err := run(ctx, f, o, n); err != nil {
+		if err := run(ctx, f, o, part); err != nil {
 			return err
 		}
 		ownTo, err := ownWork()
@@ -262,13 +283,15 @@ func (c floodCommand) parts(ctx context.Context, f *field, o observer, n int, in
 		if err != nil {
 			return err
 		}
-		into.Elapsed += float64(time.Since(started)) / float64(n) / parts
-		totals = append(totals, float64(to-from)/float64(n))
-		own = append(own, float64(ownTo-ownFrom)/float64(n))
+		into.Elapsed += float64(time.Since(started)) / float64(c.Packets)
+		totals = append(totals, float64(to-from)/part)
+		own = append(own, float64(ownTo-ownFrom)/part)
 	}
+	into.Floods = slices.Clone(totals)
 	slices.Sort(totals)
 	slices.Sort(own)
-	into.Cost, into.Least, into.Most, into.Reading = totals[parts/2], totals[0], totals[parts-1], own[parts/2]
+	middle, last := len(totals)/2, len(totals)-1
+	into.Cost, into.Least, into.Most, into.Reading = totals[middle], totals[0], totals[last], own[middle]
 	return nil
 }
 

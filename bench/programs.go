@@ -12,8 +12,8 @@ import (
 // The programs that the tracker is compared with are a few instructions each, written here.
 
 const (
-	// ringBytes is the size of every ring buffer: it holds all that a slice of the flood makes, read or not.
-	ringBytes = 64 << 20
+	// ringBytes is the size of every ring buffer: it holds all that one flood makes, read or not.
+	ringBytes = 8 << 20
 	// floorBytes is the size of a record of the floor.
 	floorBytes = 256
 	// barrierBytes is the size of the record by which the reader knows that it has read all before it.

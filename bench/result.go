@@ -30,6 +30,8 @@ type figures struct {
 	Cost  float64 `json:"cost"`
 	Least float64 `json:"least"`
 	Most  float64 `json:"most"`
+	// Floods are the measurements, in order.
+	Floods []float64 `json:"floods,omitempty"`
 	// Elapsed is the mean by wall clock.
 	Elapsed float64 `json:"elapsed"`
 	// Reading is what of it this process did, which reads.
@@ -138,8 +140,12 @@ func (r *result) printRatios(to io.Writer) {
 func (r *result) printPrograms(to io.Writer) {
 	base, _ := r.find(nothing)
 	for _, v := range r.Variants {
-		if len(v.Programs) == 0 {
+		if v.Skipped {
 			continue
+		}
+		fmt.Fprintf(to, "\n%s: costs in order, %s:", v.title(), r.unit())
+		for _, cost := range v.Floods {
+			fmt.Fprintf(to, " %.1f", cost/1000)
 		}
 		fmt.Fprintf(to, "\n%s: what each program did\n", v.title())
 		w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -18,7 +18,7 @@ type runCommand struct {
 	Waybill string   `default:"build/waybill" placeholder:"PATH" help:"The waybill command (${default})."`
 	Kernel  []string `default:"6.12" placeholder:"NAME" help:"Kernels, as waybill kernel list names them (${default})."`
 	Mode    []string `default:"wall,icount" enum:"wall,icount" help:"wall: by the clock, on two CPUs. icount: by counted instructions, on one (${default})."`
-	Packets int      `placeholder:"N" help:"Datagrams for each variant (20000 by the clock, 5000 counted)."`
+	Packets int      `placeholder:"N" help:"Datagrams for each variant, a multiple of 1000 (20000 by the clock, 5000 counted)."`
 	Only    []string `placeholder:"VARIANT" help:"Variants to measure, beside nothing (all)."`
 	Verbose bool     `short:"v" help:"Show also what each program did."`
 	History string   `placeholder:"FILE" help:"File to which the figures are appended, a line each."`
@@ -116,7 +116,7 @@ func (c runCommand) record(ctx context.Context, r *result) error {
 		return fmt.Errorf("ask git for the commit: %w", err)
 	}
 	for i := range r.Variants {
-		r.Variants[i].Programs = nil // for people, not for comparisons
+		r.Variants[i].Programs, r.Variants[i].Floods, r.Variants[i].ByFunction = nil, nil, nil // for people, not for comparisons
 	}
 	e := entry{Time: time.Now().UTC().Truncate(time.Second), Commit: strings.TrimSpace(string(described)), result: *r}
 	line, err := json.Marshal(e)
