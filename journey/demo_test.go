@@ -40,8 +40,8 @@ func demoEvent(time uint64, kind ProbeKind, probe string) Event {
 		NetNS:  &NetNS{Cookie: serverNS, Inum: 4026532290},
 		Conntrack: &Conntrack{
 			State: "NEW", Status: 0x100, Proto: 17,
-			Orig:  Tuple{src, dst, 39677, 8080},
-			Reply: Tuple{dst, src, 8080, 39677},
+			Orig:  Tuple{src, 39677, dst, 8080},
+			Reply: Tuple{dst, 8080, src, 39677},
 		},
 	}
 }
@@ -61,8 +61,8 @@ func demoDrop() Event {
 func demoObservations() []Observation {
 	return []Observation{
 		{
-			Kind: Origin, SocketCookie: demoCookie,
-			Event: Event{Time: demoID.FirstSeen, ID: demoID, SKB: demoSKB, NetNS: &NetNS{Cookie: clientNS, Inum: 4026532189}},
+			Kind:  Origin,
+			Event: Event{Time: demoID.FirstSeen, ID: demoID, SKB: demoSKB, SocketCookie: demoCookie, NetNS: &NetNS{Cookie: clientNS, Inum: 4026532189}},
 		},
 		{Kind: Seen, Event: demoEvent(184467452001, Function, "ip_local_deliver")},
 		{Kind: Seen, Event: demoNFT()},

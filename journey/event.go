@@ -1,9 +1,6 @@
 package journey
 
-import (
-	"fmt"
-	"net/netip"
-)
+import "fmt"
 
 // ID is the identity of a packet. It is given at first sight and stays with the packet's data through clones, header
 // rewrites and reallocations; a buffer that is freed and reused gets a new one.
@@ -22,9 +19,26 @@ type ProbeKind uint8
 
 // The kinds of probes.
 const (
-	Function   ProbeKind = iota + 1 // entry of a kernel function, printed [k]
-	Tracepoint                      // a static tracepoint, printed [tp]
+	Function      ProbeKind = iota + 1 // entry of a kernel function, printed [k]
+	Tracepoint                         // a static tracepoint, printed [tp]
+	Return                             // return of a kernel function, printed [kr]
+	RawTracepoint                      // a static tracepoint attached to without its format, printed [rtp]
 )
+
+// String is the kind's short form: k, tp, kr or rtp.
+func (k ProbeKind) String() string {
+	switch k {
+	case Function:
+		return "k"
+	case Tracepoint:
+		return "tp"
+	case Return:
+		return "kr"
+	case RawTracepoint:
+		return "rtp"
+	}
+	return fmt.Sprintf("probe kind %d", uint8(k))
+}
 
 // Probe names a place in the kernel where events are made.
 type Probe struct {
@@ -36,38 +50,41 @@ type Probe struct {
 // Event is one observation of one packet at one probe, on one CPU, at one time. Sections that were not present at the
 // probe are nil.
 type Event struct {
-	Time  uint64 // nanoseconds of CLOCK_MONOTONIC
-	CPU   uint32
-	PID   uint32 // thread group of the task that was running; need not be the packet's owner
-	Comm  string // name of that task
-	Probe Probe
-	ID    ID
-	SKB   uint64 // address of the sk_buff
+	Time uint64 // nanoseconds of CLOCK_MONOTONIC
+	CPU  uint32
+	// PID is the thread group of the task that was running, what user space calls the process, and TID the thread; it is
+	// 0 if it was not recorded. Comm is the thread's name. The task need not be the packet's owner.
+	PID, TID uint32
+	Comm     string
+	Probe    Probe
+	ID       ID
+	SKB      uint64 // address of the sk_buff
+	// SocketCookie is the cookie of the socket that owns the skb (skb->sk), or for an [Origin] of the one that sent it;
+	// 0 if there is none.
+	SocketCookie uint64
+	// Return is what the function returned, at a probe of kind [Return], sign-extended from the function's return type.
+	Return *int64
 
 	Packet    *Packet
+	Meta      *Meta
+	GSO       *GSO
+	Sharing   *Sharing
 	Device    *Device
 	NetNS     *NetNS
 	Conntrack *Conntrack
 	NFT       *NFT
+	IPTables  *IPTables
 	Drop      *Drop
-}
-
-// Packet holds the packet's first bytes, beginning at the network header, as they were at the probe.
-type Packet struct {
-	// Proto is skb->protocol in host byte order: an EtherType.
-	Proto uint16
-	// Len is skb->len: the bytes from skb->data on, which may start at the MAC, network or transport header.
-	Len uint32
-	// Data is what was captured, at most 128 bytes.
-	Data []byte
+	// Stack is the call chain that led to the probe, innermost first.
+	Stack []Frame
 }
 
 // Device is the network device in skb->dev.
 type Device struct {
-	Index uint32
-	Name  string
+	Index uint32 `json:"index"`
+	Name  string `json:"name"`
 	// RxIndex is skb->skb_iif: the device by which the packet entered this stack; 0 for a packet made here.
-	RxIndex uint32
+	RxIndex uint32 `json:"rx_index"`
 }
 
 // NetNS is the network namespace of the packet's device or socket.
@@ -77,50 +94,26 @@ type NetNS struct {
 	Node   string // the topology's name of it; empty if it belongs to none
 }
 
-// Tuple is one direction of a conntrack entry.
-type Tuple struct {
-	Src, Dst netip.Addr
-	// SrcPort and DstPort are ports; for ICMP and ICMPv6, SrcPort is the identifier and DstPort is type<<8 | code.
-	SrcPort, DstPort uint16
+// Frame is one function of a call chain.
+type Frame struct {
+	// Symbol is the function's name, or the address in hex if it has none.
+	Symbol string `json:"symbol"`
+	// Offset is how far into the function the address is, in bytes.
+	Offset uint64 `json:"offset"`
+	// Module is the kernel module that the function belongs to; empty for the kernel itself.
+	Module string `json:"module,omitempty"`
 }
 
-// Conntrack is the connection tracking entry in skb->_nfct.
-type Conntrack struct {
-	// State is the packet's relation to the connection: NEW, ESTABLISHED, RELATED, REPLY, RELATED_REPLY or UNTRACKED.
-	State       string
-	Status      uint32 // nf_conn->status, IPS_* bits
-	Proto       uint8  // IP protocol number
-	Orig, Reply Tuple
-	Zone        uint16
-	Mark        uint32
-}
-
-// NFT is what nftables reported about a rule that matched, or about a policy.
-type NFT struct {
-	Table       string
-	TableHandle uint64
-	Chain       string
-	ChainHandle uint64
-	// Rule is the handle of the matching rule; 0 when the chain's policy or its end decided.
-	Rule uint64
-	// Verdict is accept, drop, continue, break, jump, goto, return, queue or stolen.
-	Verdict string
-	// Policy is true when the verdict is that of the chain's policy.
-	Policy bool
-	// RuleText is the rule as nft lists it ("udp dport 8080 drop comment \"…\""), and Comment its comment. Both are
-	// empty until the ruleset that was in force has been looked up.
-	RuleText string
-	Comment  string
-	// Family is the table's family ("inet", "ip", …); empty until looked up.
-	Family string
-}
-
-// Drop is the end of an skb by kfree_skb.
-type Drop struct {
-	// Reason is the name the running kernel's BTF gives the reason, without its SKB_DROP_REASON_ prefix.
-	Reason string
-	// Location is the caller of the drop function, as function+0xoffset.
-	Location string
+// String is the frame as function+0xoffset, followed by the module in brackets if it is of one.
+func (f Frame) String() string {
+	s := f.Symbol
+	if f.Offset != 0 {
+		s = fmt.Sprintf("%s+%#x", s, f.Offset)
+	}
+	if f.Module != "" {
+		s += " [" + f.Module + "]"
+	}
+	return s
 }
 
 // ObservationKind says what an observer saw.
@@ -156,7 +149,6 @@ const (
 type Observation struct {
 	Kind ObservationKind
 	Event
-	Peer         uint64 // Cloned: address of the new sk_buff
-	SocketCookie uint64 // Origin: cookie of the sending socket, 0 if there is none
-	Shared       bool   // TapEnter
+	Peer   uint64 // Cloned: address of the new sk_buff
+	Shared bool   // TapEnter
 }

@@ -162,7 +162,7 @@ func eventToJSON(e *Event, branch int) eventJSON {
 		SKB: hexadecimal(e.SKB), Branch: branch, NetNS: netnsToJSON(e.NetNS), Device: deviceToJSON(e.Device),
 	}
 	if d := e.Drop; d != nil {
-		out.Drop = &dropJSON{d.Reason, d.Location}
+		out.Drop = &dropJSON{Reason: d.Reason, Location: d.Location}
 	}
 	if p := e.Packet; p != nil {
 		out.Packet = &packetJSON{hexadecimal(p.Proto), p.Len, p.String(), hex.EncodeToString(p.Data)}
@@ -201,7 +201,7 @@ func branchToJSON(b *Branch, indices map[*Event]int) branchJSON {
 	return out
 }
 
-func tupleToJSON(t Tuple) tupleJSON { return tupleJSON{t.Src, t.SrcPort, t.Dst, t.DstPort} }
+func tupleToJSON(t Tuple) tupleJSON { return tupleJSON(t) }
 
 func netnsToJSON(n *NetNS) *netnsJSON {
 	if n == nil {

@@ -184,8 +184,8 @@ func FuzzAssembler(f *testing.F) {
 
 func fuzzed(b [4]byte) Observation {
 	o := Observation{
-		Kind: ObservationKind(b[0] % 11), Shared: b[1]&1 != 0, Peer: uint64(b[3] >> 4), SocketCookie: uint64(b[1] >> 6),
-		Event: Event{ID: ID{FirstSeen: uint64(b[2] % 3)}, SKB: uint64(b[3] & 15), CPU: uint32(b[1] >> 1 & 3)},
+		Kind: ObservationKind(b[0] % 11), Shared: b[1]&1 != 0, Peer: uint64(b[3] >> 4),
+		Event: Event{SocketCookie: uint64(b[1] >> 6), ID: ID{FirstSeen: uint64(b[2] % 3)}, SKB: uint64(b[3] & 15), CPU: uint32(b[1] >> 1 & 3)},
 	}
 	switch b[1] >> 3 & 7 {
 	case 0:

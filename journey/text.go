@@ -61,17 +61,6 @@ func (e *Event) header() string {
 		e.ID, e.SKB)
 }
 
-// String is the kind's short form: k for a function, tp for a tracepoint.
-func (k ProbeKind) String() string {
-	switch k {
-	case Function:
-		return "k"
-	case Tracepoint:
-		return "tp"
-	}
-	return fmt.Sprintf("probe kind %d", uint8(k))
-}
-
 func (e *Event) sections() []string {
 	var lines []string
 	if e.Drop != nil {

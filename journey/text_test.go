@@ -74,14 +74,14 @@ func TestSections(t *testing.T) {
 		"ct_state NEW status 0x0 icmp orig [172.16.42.1 > 172.16.42.2 type 8 code 0 id 77] " +
 			"reply [172.16.42.2 > 172.16.42.1 type 0 code 0 id 77] zone 5 mark 9": {
 			State: "NEW", Proto: 1, Zone: 5, Mark: 9,
-			Orig: Tuple{addr("172.16.42.1"), addr("172.16.42.2"), 77, 8 << 8}, Reply: Tuple{addr("172.16.42.2"), addr("172.16.42.1"), 77, 0},
+			Orig: Tuple{addr("172.16.42.1"), 77, addr("172.16.42.2"), 8 << 8}, Reply: Tuple{addr("172.16.42.2"), 77, addr("172.16.42.1"), 0},
 		},
 		"ct_state REPLY status 0xe tcp orig [fd00::1.1 > fd00::2.2] reply [?.0 > ?.0] zone 0 mark 0": {
-			State: "REPLY", Status: 0xe, Proto: 6, Orig: Tuple{addr("fd00::1"), addr("fd00::2"), 1, 2},
+			State: "REPLY", Status: 0xe, Proto: 6, Orig: Tuple{addr("fd00::1"), 1, addr("fd00::2"), 2},
 			Reply: Tuple{},
 		},
 		"ct_state NEW status 0x0 gre orig [10.0.0.1 > 10.0.0.2] reply [10.0.0.2 > 10.0.0.1] zone 0 mark 0": {
-			State: "NEW", Proto: 47, Orig: Tuple{addr("10.0.0.1"), addr("10.0.0.2"), 0, 0}, Reply: Tuple{addr("10.0.0.2"), addr("10.0.0.1"), 0, 0},
+			State: "NEW", Proto: 47, Orig: Tuple{addr("10.0.0.1"), 0, addr("10.0.0.2"), 0}, Reply: Tuple{addr("10.0.0.2"), 0, addr("10.0.0.1"), 0},
 		},
 	} {
 		qt.Check(t, qt.Equals(c.String(), want))
