@@ -1,7 +1,10 @@
 package journey
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 
@@ -57,23 +60,38 @@ func (j *Journey) CopyNote(event int) string {
 }
 
 func (e *Event) header() string {
-	return fmt.Sprintf("%d (%d) [%s] %d [%s] %s #%s (skb %x)", e.Time, e.CPU, e.Comm, e.PID, e.Probe.Kind, e.Probe.Name,
+	task := fmt.Sprint(e.PID)
+	if e.TID != 0 && e.TID != e.PID {
+		task = fmt.Sprintf("%d/%d", e.TID, e.PID)
+	}
+	return fmt.Sprintf("%d (%d) [%s] %s [%s] %s #%s (skb %x)", e.Time, e.CPU, e.Comm, task, e.Probe.Kind, e.Probe.Name,
 		e.ID, e.SKB)
 }
 
+// sections are the lines below the header. Each line is of one section; a packet may have several.
 func (e *Event) sections() []string {
 	var lines []string
+	for _, f := range e.Stack {
+		lines = append(lines, "  "+f.String())
+	}
+	if e.Return != nil {
+		lines = append(lines, "returned "+returned(*e.Return))
+	}
 	if e.Drop != nil {
-		lines = append(lines, fmt.Sprintf("drop (reason %s)", e.Drop.Reason))
+		lines = append(lines, e.Drop.line())
 	}
 	if e.Packet != nil {
-		lines = append(lines, e.Packet.String())
+		lines = append(lines, e.Packet.Lines()...)
 	}
 	if line := e.position(); line != "" {
 		lines = append(lines, line)
 	}
+	lines = append(lines, e.buffer()...)
 	if e.Conntrack != nil {
 		lines = append(lines, e.Conntrack.String())
+	}
+	if e.IPTables != nil {
+		lines = append(lines, e.IPTables.String())
 	}
 	if e.NFT != nil {
 		lines = append(lines, e.NFT.line())
@@ -81,7 +99,41 @@ func (e *Event) sections() []string {
 	return lines
 }
 
-// position is the line of namespace and device.
+// returned is a return value: a number, or in hex what is too low for an int and can only be an address.
+func returned(v int64) string {
+	if v < math.MinInt32 {
+		return fmt.Sprintf("%#x", uint64(v))
+	}
+	return fmt.Sprint(v)
+}
+
+// buffer is the lines about the skb itself.
+func (e *Event) buffer() []string {
+	var lines []string
+	var w words
+	if e.Meta != nil {
+		w = append(w, e.Meta.words()...)
+	}
+	if e.Sharing != nil {
+		w = append(w, e.Sharing.words()...)
+	}
+	if w != nil {
+		lines = append(lines, w.in("skb"))
+	}
+	if e.GSO != nil && *e.GSO != (GSO{}) {
+		lines = append(lines, e.GSO.String())
+	}
+	return lines
+}
+
+func (d *Drop) line() string {
+	if d.Subsystem != "" {
+		return fmt.Sprintf("drop (reason %s/%s)", d.Subsystem, d.Reason)
+	}
+	return fmt.Sprintf("drop (reason %s)", d.Reason)
+}
+
+// position is the line of namespace, device and socket.
 func (e *Event) position() string {
 	var parts []string
 	if e.NetNS != nil {
@@ -95,6 +147,9 @@ func (e *Event) position() string {
 			parts = append(parts, fmt.Sprintf("rxif %d", d.RxIndex))
 		}
 	}
+	if e.SocketCookie != 0 {
+		parts = append(parts, fmt.Sprintf("socket %#x", e.SocketCookie))
+	}
 	return strings.Join(parts, " ")
 }
 
@@ -103,8 +158,29 @@ func (c *Conntrack) String() string {
 	if c.State == "UNTRACKED" {
 		return "ct_state UNTRACKED"
 	}
-	return fmt.Sprintf("ct_state %s status %#x %s orig [%s] reply [%s] zone %d mark %d", c.State, c.Status,
-		conntrackProtocol(c.Proto), c.Orig.text(c.Proto), c.Reply.text(c.Proto), c.Zone, c.Mark)
+	proto := conntrackProtocol(c.Proto)
+	if c.ProtoState != "" {
+		proto += " (" + c.ProtoState + ")"
+	}
+	line := fmt.Sprintf("ct_state %s status %#x %s orig [%s] reply [%s] zone %d mark %d", c.State, c.Status, proto,
+		c.Orig.text(c.Proto), c.Reply.text(c.Proto), c.Zone, c.Mark)
+	if labels := c.labels(); labels != "" {
+		line += " labels " + labels
+	}
+	return line
+}
+
+// labels are the bits as one number in hex, label 0 the lowest; empty if none is set. The kernel keeps them in words
+// of its own order of bytes (unsigned long, DECLARE_BITMAP).
+func (c *Conntrack) labels() string {
+	var number [16]byte
+	binary.BigEndian.PutUint64(number[8:], binary.NativeEndian.Uint64(c.Labels[:8]))
+	binary.BigEndian.PutUint64(number[:8], binary.NativeEndian.Uint64(c.Labels[8:]))
+	digits := strings.TrimLeft(hex.EncodeToString(number[:]), "0")
+	if digits == "" {
+		return ""
+	}
+	return "0x" + digits
 }
 
 func conntrackProtocol(proto uint8) string {
@@ -145,5 +221,17 @@ func (n *NFT) line() string {
 	if n.Policy {
 		b.WriteString(" (policy)")
 	}
+	if n.Target != "" {
+		b.WriteString(" chain " + n.Target)
+	}
 	return b.String()
+}
+
+// String is the verdict in one line.
+func (i *IPTables) String() string {
+	command := "iptables"
+	if i.Family == "ip6" {
+		command = "ip6tables"
+	}
+	return fmt.Sprintf("%s table %s hook %s %s", command, i.Table, i.Hook, i.Verdict)
 }
