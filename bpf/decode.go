@@ -19,6 +19,7 @@ func headerOf(raw []byte) (*trackerHeader, error) { return view[trackerHeader](r
 
 var kinds = map[trackerRecordKind]journey.ObservationKind{
 	trackerRecordKindKIND_EVENT:     journey.Seen,
+	trackerRecordKindKIND_LOOK:      journey.Looked,
 	trackerRecordKindKIND_ORIGIN:    journey.Origin,
 	trackerRecordKindKIND_CLONED:    journey.Cloned,
 	trackerRecordKindKIND_TAP_ENTER: journey.TapEnter,
@@ -53,7 +54,11 @@ func (t *Tracker) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 		} else if o.Probe, ok = probes[h.Probe]; !ok {
 			return o, false, nil
 		}
-		return o, true, t.decodeSections(raw, h, &o.Event)
+		o.Mark = h.Value
+		return o, true, t.decodeEvent(raw, h, &o)
+	case journey.Looked:
+		o.Mark = h.Value
+		return o, true, decodeLook(raw, h, &o.Event)
 	case journey.Origin:
 		o.SocketCookie = h.Value
 		o.NetNS = &journey.NetNS{Cookie: h.Netns}
@@ -67,35 +72,27 @@ func (t *Tracker) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 	return o, true, nil
 }
 
-func (t *Tracker) decodeSections(raw []byte, h *trackerHeader, to *journey.Event) error {
+// decodeEvent reads what follows the header of an event.
+func (t *Tracker) decodeEvent(raw []byte, h *trackerHeader, to *journey.Observation) error {
 	e, err := view[trackerEvent](raw)
 	if err != nil {
 		return err
 	}
-	has := func(s trackerSection) bool { return h.Has&uint8(s) != 0 }
-
-	to.Comm = text(e.Comm[:])
-	if h.Netns != 0 {
-		to.NetNS = &journey.NetNS{Cookie: h.Netns, Inum: e.Inum}
-	}
-	if has(trackerSectionHAS_DEVICE) {
-		to.Device = &journey.Device{Index: e.Ifindex, Name: text(e.Device[:]), RxIndex: e.RxIfindex}
-	}
-	if has(trackerSectionHAS_PACKET) {
-		n := min(int(e.Captured), len(e.Packet))
-		to.Packet = &journey.Packet{Proto: e.Protocol, Len: e.Len, Data: slices.Clone(e.Packet[:n])}
-	}
-	if has(trackerSectionHAS_CONNTRACK) {
-		to.Conntrack = conntrack(e)
-	}
-	if has(trackerSectionHAS_NFT) {
+	to.TID, to.Len = e.Tid, e.Len
+	switch h.Has {
+	case uint8(trackerSectionHAS_META):
+		m, err := view[trackerMetaEvent](raw)
+		if err != nil {
+			return err
+		}
+		decodeMeta(e.Len, &m.M, &to.Event)
+	case uint8(trackerSectionHAS_NFT):
 		n, err := view[trackerNftEvent](raw)
 		if err != nil {
 			return err
 		}
 		to.NFT = nft(n)
-	}
-	if has(trackerSectionHAS_DROP) {
+	case uint8(trackerSectionHAS_DROP):
 		d, err := view[trackerDropEvent](raw)
 		if err != nil {
 			return err
@@ -105,21 +102,82 @@ func (t *Tracker) decodeSections(raw []byte, h *trackerHeader, to *journey.Event
 	return nil
 }
 
+func decodeMeta(length uint32, m *trackerMeta, to *journey.Event) {
+	is := func(f trackerMetaFlag) bool { return m.Flags&uint8(f) != 0 }
+	to.Meta = &journey.Meta{
+		Len: length, DataLen: m.DataLen,
+		Hash: m.Hash, L4Hash: is(trackerMetaFlagMETA_L4HASH), SWHash: is(trackerMetaFlagMETA_SW_HASH),
+		PktType:  m.PktType,
+		IPSummed: m.IpSummed, CSum: m.Csum, CSumLevel: m.CsumLevel,
+		Mark: m.Mark, Priority: m.Priority, QueueMapping: m.QueueMapping, Tstamp: m.Tstamp,
+	}
+	to.Sharing = &journey.Sharing{
+		Users: m.Users, DataRef: m.Dataref, FClone: m.Fclone,
+		Cloned: is(trackerMetaFlagMETA_CLONED), NoHdr: is(trackerMetaFlagMETA_NOHDR),
+	}
+	if m.GsoSize != 0 || m.NrFrags != 0 {
+		to.GSO = &journey.GSO{Size: m.GsoSize, Segs: m.GsoSegs, Type: m.GsoType, Frags: m.NrFrags}
+	}
+}
+
+// decodeLook reads what a packet looks like.
+func decodeLook(raw []byte, h *trackerHeader, to *journey.Event) error {
+	r, err := view[trackerLookRecord](raw)
+	if err != nil {
+		return err
+	}
+	has := func(s trackerSection) bool { return h.Has&uint8(s) != 0 }
+	l := &r.Look
+
+	to.Comm, to.TID, to.SocketCookie = text(r.Comm[:]), l.Tid, l.Socket
+	if h.Netns != 0 {
+		to.NetNS = &journey.NetNS{Cookie: h.Netns, Inum: l.Inum}
+	}
+	if has(trackerSectionHAS_DEVICE) {
+		to.Device = &journey.Device{Index: l.Ifindex, Name: text(r.Device[:]), RxIndex: l.RxIfindex}
+	}
+	if has(trackerSectionHAS_PACKET) {
+		n := min(int(l.Captured), len(l.Packet))
+		to.Packet = &journey.Packet{
+			Proto: l.Protocol, Network: min(int(l.Network), n), Data: slices.Clone(l.Packet[:n]),
+		}
+		if has(trackerSectionHAS_VLAN) {
+			to.Packet.VLAN = &journey.VLAN{Proto: l.VlanProto, TCI: l.VlanTci}
+		}
+	}
+	if has(trackerSectionHAS_CONNTRACK) {
+		to.Conntrack = conntrack(r)
+	}
+	return nil
+}
+
 // conntrackStates are the values of enum ip_conntrack_info (include/uapi/linux/netfilter/nf_conntrack_common.h).
 var conntrackStates = [8]string{
 	"ESTABLISHED", "RELATED", "NEW", "REPLY", "RELATED_REPLY", "5", "6", "UNTRACKED",
 }
 
-func conntrack(e *trackerEvent) *journey.Conntrack {
+// infoMask covers the state in skb->_nfct (NFCT_INFOMASK, include/linux/skbuff.h).
+const infoMask = 7
+
+func conntrack(r *trackerLookRecord) *journey.Conntrack {
 	c := &journey.Conntrack{
-		State:  conntrackStates[e.CtInfo&7],
-		Status: e.CtStatus,
-		Zone:   e.CtZone,
-		Mark:   e.CtMark,
-		Proto:  e.Ct[0].Protonum,
+		State:  conntrackStates[r.Look.Nfct&infoMask],
+		Status: r.Look.CtStatus,
+		Zone:   r.CtZone,
+		Mark:   r.Look.CtMark,
+		Proto:  r.Look.CtProtocol,
+	}
+	for i, word := range r.Look.Labels {
+		binary.NativeEndian.PutUint64(c.Labels[8*i:], word)
+	}
+	switch c.Proto {
+	case unix.IPPROTO_TCP:
+		c.ProtoState = journey.TCPState(r.Look.CtProtoState)
+	case unix.IPPROTO_SCTP:
+		c.ProtoState = journey.SCTPState(r.Look.CtProtoState)
 	}
 	tuple := func(i int) journey.Tuple {
-		from := &e.Ct[i]
+		from := &r.Ct[i]
 		return journey.Tuple{
 			Src:     address(from.Src[:], from.L3num),
 			Dst:     address(from.Dst[:], from.L3num),

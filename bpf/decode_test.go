@@ -55,25 +55,36 @@ var (
 	tracker = &Tracker{reasons: &dropReasons{types: btf.NewCache(), read: map[string]bool{}, names: map[uint32]string{2: "NOT_SPECIFIED", 8: "NETFILTER_DROP"}}}
 )
 
+var sampleHeader = trackerHeader{
+	Time: 100, FirstSeen: 90, FirstHead: 0xabc, Skb: 0xdef, Value: 11, Netns: 7, Scope: 1, Cpu: 3, Pid: 42,
+}
+
 func sampleEvent(probe uint16, has trackerSection) trackerEvent {
-	e := trackerEvent{
-		H: trackerHeader{
-			Time: 100, FirstSeen: 90, FirstHead: 0xabc, Skb: 0xdef, Netns: 7, Scope: 1, Cpu: 3, Pid: 42,
-			Probe: probe, Kind: uint8(trackerRecordKindKIND_EVENT), Has: uint8(has),
+	e := trackerEvent{H: sampleHeader, Tid: 43, Len: 31}
+	e.H.Probe, e.H.Kind, e.H.Has = probe, uint8(trackerRecordKindKIND_EVENT), uint8(has)
+	return e
+}
+
+func sampleLook(has trackerSection) trackerLookRecord {
+	r := trackerLookRecord{
+		H: sampleHeader, CtZone: 6,
+		Look: trackerLook{
+			Socket: 12, Inum: 4026532117, Nfct: 0xffff888000000000 | 2, Labels: [2]uint64{1, 0}, CtStatus: 0x188, CtMark: 5, Tid: 43, Ifindex: 2, RxIfindex: 2,
+			Protocol: 0x0800, Captured: 5, Network: 1, VlanProto: 0x8100, VlanTci: 0x6001, CtProtocol: unix.IPPROTO_TCP,
+			CtProtoState: 1,
 		},
-		Inum: 4026532117, Ifindex: 2, RxIfindex: 2, Len: 31, Protocol: 0x0800, Captured: 5,
-		CtStatus: 0x188, CtMark: 5, CtZone: 6, CtInfo: 2,
 	}
-	chars("swapper/0", e.Comm[:])
-	chars("eth0", e.Device[:])
-	copy(e.Packet[:], "hello, and what was not captured")
+	r.H.Kind, r.H.Has = uint8(trackerRecordKindKIND_LOOK), uint8(has)
+	chars("swapper/0", r.Comm[:])
+	chars("eth0", r.Device[:])
+	copy(r.Look.Packet[:], "hello, and what was not captured")
 	for i, end := range [][2]netip.Addr{{client, server}, {server, client}} {
-		t := &e.Ct[i]
+		t := &r.Ct[i]
 		t.Src, t.Dst = words(end[0]), words(end[1])
 		t.SrcPort, t.DstPort = bigEndian(39677), bigEndian(8080)
-		t.L3num, t.Protonum = unix.AF_INET, unix.IPPROTO_UDP
+		t.L3num, t.Protonum = unix.AF_INET, unix.IPPROTO_TCP
 	}
-	return e
+	return r
 }
 
 func decodeOne(t *testing.T, raw []byte) journey.Observation {
@@ -86,23 +97,26 @@ func decodeOne(t *testing.T, raw []byte) journey.Observation {
 	return o
 }
 
-func TestDecodeCommonSections(t *testing.T) {
-	e := sampleEvent(1, trackerSectionHAS_PACKET|trackerSectionHAS_DEVICE|trackerSectionHAS_CONNTRACK)
-	raw := bytesOf(&e)
+func TestDecodeLook(t *testing.T) {
+	r := sampleLook(trackerSectionHAS_PACKET | trackerSectionHAS_DEVICE | trackerSectionHAS_CONNTRACK | trackerSectionHAS_VLAN)
+	raw := bytesOf(&r)
 	got := decodeOne(t, raw)
 	for i := range raw {
 		raw[i] = 0xff // nothing of the observation may live in the ring buffer
 	}
 	qt.Assert(t, qt.CmpEquals(got, journey.Observation{
-		Kind: journey.Seen,
+		Kind: journey.Looked,
+		Mark: 11,
 		Event: journey.Event{
-			Time: 100, CPU: 3, PID: 42, Comm: "swapper/0", Probe: armed[1],
-			ID: journey.ID{FirstSeen: 90, Head: 0xabc}, SKB: 0xdef,
-			Packet: &journey.Packet{Proto: 0x0800, Len: 31, Data: []byte("hello")},
+			Time: 100, CPU: 3, PID: 42, TID: 43, Comm: "swapper/0",
+			ID: journey.ID{FirstSeen: 90, Head: 0xabc}, SKB: 0xdef, SocketCookie: 12,
+			Packet: &journey.Packet{
+				Proto: 0x0800, Network: 1, Data: []byte("hello"), VLAN: &journey.VLAN{Proto: 0x8100, TCI: 0x6001},
+			},
 			Device: &journey.Device{Index: 2, Name: "eth0", RxIndex: 2},
 			NetNS:  &journey.NetNS{Cookie: 7, Inum: 4026532117},
 			Conntrack: &journey.Conntrack{
-				State: "NEW", Status: 0x188, Proto: 17, Zone: 6, Mark: 5,
+				State: "NEW", Status: 0x188, Proto: 6, Zone: 6, Mark: 5, Labels: [16]byte{1}, ProtoState: "SYN_SENT",
 				Orig:  journey.Tuple{Src: client, Dst: server, SrcPort: 39677, DstPort: 8080},
 				Reply: journey.Tuple{Src: server, Dst: client, SrcPort: 39677, DstPort: 8080},
 			},
@@ -110,10 +124,43 @@ func TestDecodeCommonSections(t *testing.T) {
 	}, addresses))
 }
 
-func TestDecodeAbsentSections(t *testing.T) {
+func TestDecodeEvent(t *testing.T) {
 	e := sampleEvent(1, 0)
-	e.H.Netns = 0
-	o := decodeOne(t, bytesOf(&e))
+	qt.Assert(t, qt.CmpEquals(decodeOne(t, bytesOf(&e)), journey.Observation{
+		Kind: journey.Seen,
+		Mark: 11,
+		Len:  31,
+		Event: journey.Event{
+			Time: 100, CPU: 3, PID: 42, TID: 43, Probe: armed[1], ID: journey.ID{FirstSeen: 90, Head: 0xabc}, SKB: 0xdef,
+		},
+	}, addresses))
+}
+
+func TestDecodeMeta(t *testing.T) {
+	m := trackerMetaEvent{
+		E: sampleEvent(1, trackerSectionHAS_META),
+		M: trackerMeta{
+			Tstamp: 1, DataLen: 2, Hash: 3, Csum: 4, Mark: 5, Priority: 6, Users: 7, Dataref: 8, GsoType: 9, GsoSize: 10,
+			GsoSegs: 11, QueueMapping: 12, NrFrags: 13, PktType: 3, IpSummed: 2, CsumLevel: 1, Fclone: 2,
+			Flags: uint8(trackerMetaFlagMETA_L4HASH | trackerMetaFlagMETA_NOHDR),
+		},
+	}
+	o := decodeOne(t, bytesOf(&m))
+	qt.Check(t, qt.DeepEquals(o.Meta, &journey.Meta{
+		Len: 31, DataLen: 2, Hash: 3, L4Hash: true, PktType: 3, IPSummed: 2, CSum: 4, CSumLevel: 1, Mark: 5, Priority: 6,
+		QueueMapping: 12, Tstamp: 1,
+	}))
+	qt.Check(t, qt.DeepEquals(o.Sharing, &journey.Sharing{Users: 7, DataRef: 8, NoHdr: true, FClone: 2}))
+	qt.Check(t, qt.DeepEquals(o.GSO, &journey.GSO{Size: 10, Segs: 11, Type: 9, Frags: 13}))
+
+	m.M.GsoSize, m.M.NrFrags = 0, 0
+	qt.Check(t, qt.IsNil(decodeOne(t, bytesOf(&m)).GSO))
+}
+
+func TestDecodeAbsentSections(t *testing.T) {
+	r := sampleLook(0)
+	r.H.Netns = 0
+	o := decodeOne(t, bytesOf(&r))
 	qt.Assert(t, qt.IsNil(o.Packet))
 	qt.Assert(t, qt.IsNil(o.Device))
 	qt.Assert(t, qt.IsNil(o.NetNS))
@@ -123,9 +170,9 @@ func TestDecodeAbsentSections(t *testing.T) {
 }
 
 func TestDecodeUntracked(t *testing.T) {
-	e := sampleEvent(1, trackerSectionHAS_CONNTRACK)
-	e.CtInfo = 7
-	qt.Assert(t, qt.Equals(decodeOne(t, bytesOf(&e)).Conntrack.Orig, journey.Tuple{}))
+	r := sampleLook(trackerSectionHAS_CONNTRACK)
+	r.Look.Nfct = 7
+	qt.Assert(t, qt.Equals(decodeOne(t, bytesOf(&r)).Conntrack.Orig, journey.Tuple{}))
 }
 
 func TestDecodeDrop(t *testing.T) {
@@ -177,7 +224,7 @@ func TestDecodeVerdict(t *testing.T) {
 
 func TestDecodeLife(t *testing.T) {
 	for kind, want := range kinds {
-		if want == journey.Seen {
+		if want == journey.Seen || want == journey.Looked {
 			continue
 		}
 		h := trackerHeader{FirstSeen: 90, FirstHead: 0xabc, Skb: 0xdef, Value: 5, Netns: 7, Kind: uint8(kind)}
@@ -206,8 +253,9 @@ func TestDecodeOtherScopesProbe(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	e := sampleEvent(1, trackerSectionHAS_PACKET|trackerSectionHAS_CONNTRACK)
+	e, r := sampleEvent(1, 0), sampleLook(trackerSectionHAS_PACKET|trackerSectionHAS_CONNTRACK)
 	f.Add(bytesOf(&e))
+	f.Add(bytesOf(&r))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		// The ring buffer's records are aligned.

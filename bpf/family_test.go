@@ -157,7 +157,7 @@ func TestEveryHitIsSeenOrCounted(t *testing.T) {
 
 		count := make(map[string]int)
 		for _, o := range h.observations() {
-			if o.Kind == journey.Seen && o.Packet != nil && len(o.Packet.Data) > 9 && o.Packet.Data[9] == unix.IPPROTO_UDP {
+			if o.Kind == journey.Seen && o.Packet != nil && len(o.Packet.Data) > o.Packet.Network+9 && o.Packet.Data[o.Packet.Network+9] == unix.IPPROTO_UDP {
 				count[o.Probe.Name]++
 			}
 		}

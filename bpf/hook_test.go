@@ -2,15 +2,12 @@ package bpf
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf"
 	"github.com/go-quicktest/qt"
-	"golang.org/x/sys/unix"
 
 	"github.com/waybill-dev/waybill/journey"
 )
@@ -87,7 +84,7 @@ func TestNothingIsMissedUnderLoad(t *testing.T) {
 	var before [2]Account
 	for i := range hosts {
 		hosts[i] = newHost(t)
-		hosts[i].steerToAllCPUs(t)
+		steerToAllCPUs(t, hosts[i])
 		scopes[i] = hosts[i].watch(t, tracker)
 		var err error
 		before[i], err = scopes[i].Begin()
@@ -110,18 +107,4 @@ func TestNothingIsMissedUnderLoad(t *testing.T) {
 		qt.Check(t, qt.HasLen(after.Since(before[i]), 0), qt.Commentf("%v", after.Since(before[i])))
 	}
 	t.Logf("second programs stood in %d times", stoodIn(t, tracker))
-}
-
-// steerToAllCPUs spreads what the loopback device receives over the CPUs (RPS).
-func (h *host) steerToAllCPUs(t *testing.T) {
-	t.Helper()
-	sys := t.TempDir()
-	qt.Assert(t, qt.IsNil(h.Do(func() error {
-		// sysfs shows the devices of the namespace in which it is mounted.
-		if err := unix.Mount("sysfs", sys, "sysfs", 0, ""); err != nil {
-			return err
-		}
-		defer func() { _ = unix.Unmount(sys, unix.MNT_DETACH) }()
-		return os.WriteFile(filepath.Join(sys, "class/net/lo/queues/rx-0/rps_cpus"), []byte("3"), 0)
-	})))
 }

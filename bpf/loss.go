@@ -160,6 +160,7 @@ func (c missCounter) read() (uint64, error) {
 
 var lossCauses = map[trackerLossCause]string{
 	trackerLossCauseLOSS_RING_FULL:       "records lost: the ring buffer was full",
+	trackerLossCauseLOSS_LOOK:            "events without their packet, device and namespace: the ring buffer was full",
 	trackerLossCauseLOSS_IDENTITIES_FULL: "packets not followed: the identity map was full",
 	trackerLossCauseLOSS_MISSED_END:      "ends of packets missed",
 	trackerLossCauseLOSS_PENDING_FULL:    "calls not followed: the map of calls under way was full",

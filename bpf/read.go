@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -110,6 +111,25 @@ func (t *Tracker) Barrier(ctx context.Context) (uint64, error) {
 		t.mu.Unlock()
 		return 0, fmt.Errorf("wait for the tracker's records: %w", ctx.Err())
 	}
+}
+
+// Attend has the ends of packets' ways delivered at once, until the function that it returns is called. Otherwise they
+// come with the next [Tracker.Barrier], or when there are many: waking the reader costs as much as several records.
+func (t *Tracker) Attend() (leave func(), _ error) {
+	if err := t.attend(1); err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() { _ = t.attend(-1) }), nil // what could be written once can be written again
+}
+
+func (t *Tracker) attend(change int) error {
+	t.attending.Lock()
+	defer t.attending.Unlock()
+	t.attended += change
+	if err := t.collection.Variables[trackerVarAttended].Set(uint32(t.attended)); err != nil {
+		return fmt.Errorf("say that somebody waits: %w", err)
+	}
+	return nil
 }
 
 // view overlays a record of the ring buffer with its generated type. The bytes are 8-aligned and live until the next

@@ -19,7 +19,7 @@ import (
 // Options configure a [Tracker]. The zero value serves.
 type Options struct {
 	// RingBytes is the size of the buffer between kernel and reader, a power of two of at least one page. Zero means
-	// 16 MiB, which holds about 40,000 events.
+	// 16 MiB, which holds about 150,000 events.
 	RingBytes int
 
 	// fentry observes functions by fentry even where there is kprobe.multi: for tests.
@@ -41,6 +41,9 @@ type Tracker struct {
 	readerDone chan struct{}
 	reasons    *dropReasons
 	losses     missCounters
+
+	attending sync.Mutex // guards attended
+	attended  int
 
 	forgetting sync.Mutex // guards forgotten
 	forgotten  uint64     // skipped ends of packets, when all were last forgotten
@@ -97,8 +100,12 @@ func (t *Tracker) load(opts Options) error {
 	if t.spec, err = loadTracker(); err != nil {
 		return fmt.Errorf("read the tracker's programs: %w", err)
 	}
+	ring := t.spec.Maps[trackerMapRecords]
 	if opts.RingBytes != 0 {
-		t.spec.Maps[trackerMapRecords].MaxEntries = uint32(opts.RingBytes)
+		ring.MaxEntries = uint32(opts.RingBytes)
+	}
+	if err := t.spec.Variables[trackerVarWakeAt].Set(uint64(ring.MaxEntries / 4)); err != nil {
+		return fmt.Errorf("set when the reader is woken: %w", err)
 	}
 	nft, err := t.types.Module(nftModule)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -31,9 +31,10 @@ func openTracker(t *testing.T, opts Options) *Tracker {
 // host is a namespace with only a loopback device.
 type host struct {
 	*netns.NS
-	mu   sync.Mutex
-	seen []journey.Observation
-	hold sync.Mutex // locked: the sink does not return
+	mu    sync.Mutex
+	seen  []journey.Observation
+	looks map[uint64]journey.Event
+	hold  sync.Mutex // locked: the sink does not return
 }
 
 func newHost(t *testing.T) *host {
@@ -54,7 +55,7 @@ func newHost(t *testing.T) *host {
 		lo.SetUint16(unix.IFF_UP)
 		return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 	})))
-	return &host{NS: ns}
+	return &host{NS: ns, looks: make(map[uint64]journey.Event)}
 }
 
 func (h *host) sink(o journey.Observation) {
@@ -62,6 +63,13 @@ func (h *host) sink(o journey.Observation) {
 	defer h.hold.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if o.Kind == journey.Looked {
+		h.looks[o.Mark] = o.Event
+		return
+	}
+	if look, ok := h.looks[o.Mark]; ok {
+		o.Packet, o.Device, o.NetNS, o.Conntrack, o.Comm = look.Packet, look.Device, look.NetNS, look.Conntrack, look.Comm
+	}
 	h.seen = append(h.seen, o)
 }
 
@@ -176,8 +184,9 @@ func TestLossIsCounted(t *testing.T) {
 	after, err = scope.Account()
 	qt.Assert(t, qt.IsNil(err))
 	losses := after.Since(before)
-	qt.Assert(t, qt.HasLen(losses, 1))
+	qt.Assert(t, qt.HasLen(losses, 2))
 	qt.Check(t, qt.Equals(losses[0].Cause, lossCauses[trackerLossCauseLOSS_RING_FULL]))
+	qt.Check(t, qt.Equals(losses[1].Cause, lossCauses[trackerLossCauseLOSS_LOOK]))
 
 	// Received and lost make up what there was: two packets a datagram, each with an origin, an ip_rcv and a release, and
 	// one drop.

@@ -28,32 +28,10 @@ type trackerDropEvent struct {
 }
 
 type trackerEvent struct {
-	_         structs.HostLayout
-	H         trackerHeader
-	Comm      [16]int8
-	Device    [16]int8
-	Inum      uint32
-	Ifindex   uint32
-	RxIfindex uint32
-	Len       uint32
-	Protocol  uint16
-	Captured  uint16
-	CtStatus  uint32
-	CtMark    uint32
-	CtZone    uint16
-	CtInfo    uint8
-	Pad       uint8
-	Ct        [2]struct {
-		_        structs.HostLayout
-		Src      [4]uint32
-		Dst      [4]uint32
-		SrcPort  uint16
-		DstPort  uint16
-		L3num    uint16
-		Protonum uint8
-		Pad      uint8
-	}
-	Packet [128]uint8
+	_   structs.HostLayout
+	H   trackerHeader
+	Tid uint32
+	Len uint32
 }
 
 type trackerHeader struct {
@@ -76,6 +54,7 @@ type trackerIdentity struct {
 	_          structs.HostLayout
 	FirstSeen  uint64
 	FirstHead  uint64
+	Look       uint64
 	Scope      uint32
 	Originated uint16
 	Parked     uint16
@@ -90,20 +69,102 @@ const (
 	trackerLimitPROBE_KFREE_SKB trackerLimit = 65535
 )
 
+type trackerLook struct {
+	_            structs.HostLayout
+	Netns        uint64
+	Socket       uint64
+	Nfct         uint64
+	Labels       [2]uint64
+	CtStatus     uint32
+	CtMark       uint32
+	Tid          uint32
+	Inum         uint32
+	Ifindex      uint32
+	RxIfindex    uint32
+	Protocol     uint16
+	Captured     uint16
+	Network      uint16
+	VlanProto    uint16
+	VlanTci      uint16
+	CtProtocol   uint8
+	CtProtoState uint8
+	Pad          uint32
+	Packet       [128]uint8
+}
+
+type trackerLookRecord struct {
+	_      structs.HostLayout
+	H      trackerHeader
+	Look   trackerLook
+	Comm   [16]int8
+	Device [16]int8
+	CtZone uint16
+	Pad    [3]uint16
+	Ct     [2]struct {
+		_        structs.HostLayout
+		Src      [4]uint32
+		Dst      [4]uint32
+		SrcPort  uint16
+		DstPort  uint16
+		L3num    uint16
+		Protonum uint8
+		Pad      uint8
+	}
+}
+
 type trackerLossCause uint32
 
 const (
 	trackerLossCauseLOSS_RING_FULL       trackerLossCause = 0
-	trackerLossCauseLOSS_IDENTITIES_FULL trackerLossCause = 1
-	trackerLossCauseLOSS_MISSED_END      trackerLossCause = 2
-	trackerLossCauseLOSS_PENDING_FULL    trackerLossCause = 3
-	trackerLossCauseLOSS_CAUSES          trackerLossCause = 4
+	trackerLossCauseLOSS_LOOK            trackerLossCause = 1
+	trackerLossCauseLOSS_IDENTITIES_FULL trackerLossCause = 2
+	trackerLossCauseLOSS_MISSED_END      trackerLossCause = 3
+	trackerLossCauseLOSS_PENDING_FULL    trackerLossCause = 4
+	trackerLossCauseLOSS_CAUSES          trackerLossCause = 5
 )
 
 type trackerLosses struct {
 	_     structs.HostLayout
-	Count [4]uint64
+	Count [5]uint64
 }
+
+type trackerMeta struct {
+	_            structs.HostLayout
+	Tstamp       uint64
+	DataLen      uint32
+	Hash         uint32
+	Csum         uint32
+	Mark         uint32
+	Priority     uint32
+	Users        uint32
+	Dataref      uint32
+	GsoType      uint32
+	GsoSize      uint16
+	GsoSegs      uint16
+	QueueMapping uint16
+	NrFrags      uint8
+	PktType      uint8
+	IpSummed     uint8
+	CsumLevel    uint8
+	Fclone       uint8
+	Flags        uint8
+	Pad          [4]uint8
+}
+
+type trackerMetaEvent struct {
+	_ structs.HostLayout
+	E trackerEvent
+	M trackerMeta
+}
+
+type trackerMetaFlag uint32
+
+const (
+	trackerMetaFlagMETA_L4HASH  trackerMetaFlag = 1
+	trackerMetaFlagMETA_SW_HASH trackerMetaFlag = 2
+	trackerMetaFlagMETA_CLONED  trackerMetaFlag = 4
+	trackerMetaFlagMETA_NOHDR   trackerMetaFlag = 8
+)
 
 type trackerNftEvent struct {
 	_           structs.HostLayout
@@ -138,25 +199,28 @@ type trackerRecordKind uint32
 
 const (
 	trackerRecordKindKIND_EVENT     trackerRecordKind = 1
-	trackerRecordKindKIND_ORIGIN    trackerRecordKind = 2
-	trackerRecordKindKIND_CLONED    trackerRecordKind = 3
-	trackerRecordKindKIND_TAP_ENTER trackerRecordKind = 4
-	trackerRecordKindKIND_TAP_EXIT  trackerRecordKind = 5
-	trackerRecordKindKIND_ENQUEUED  trackerRecordKind = 6
-	trackerRecordKindKIND_PARKED    trackerRecordKind = 7
-	trackerRecordKindKIND_RESUMED   trackerRecordKind = 8
-	trackerRecordKindKIND_RELEASED  trackerRecordKind = 9
-	trackerRecordKindKIND_BARRIER   trackerRecordKind = 10
+	trackerRecordKindKIND_LOOK      trackerRecordKind = 2
+	trackerRecordKindKIND_ORIGIN    trackerRecordKind = 3
+	trackerRecordKindKIND_CLONED    trackerRecordKind = 4
+	trackerRecordKindKIND_TAP_ENTER trackerRecordKind = 5
+	trackerRecordKindKIND_TAP_EXIT  trackerRecordKind = 6
+	trackerRecordKindKIND_ENQUEUED  trackerRecordKind = 7
+	trackerRecordKindKIND_PARKED    trackerRecordKind = 8
+	trackerRecordKindKIND_RESUMED   trackerRecordKind = 9
+	trackerRecordKindKIND_RELEASED  trackerRecordKind = 10
+	trackerRecordKindKIND_BARRIER   trackerRecordKind = 11
 )
 
 type trackerSection uint32
 
 const (
+	trackerSectionHAS_META      trackerSection = 1
+	trackerSectionHAS_NFT       trackerSection = 2
+	trackerSectionHAS_DROP      trackerSection = 4
 	trackerSectionHAS_PACKET    trackerSection = 1
 	trackerSectionHAS_DEVICE    trackerSection = 2
 	trackerSectionHAS_CONNTRACK trackerSection = 4
-	trackerSectionHAS_NFT       trackerSection = 8
-	trackerSectionHAS_DROP      trackerSection = 16
+	trackerSectionHAS_VLAN      trackerSection = 8
 )
 
 // Names of all BPF objects in the ELF.
@@ -243,15 +307,23 @@ const (
 	trackerProgUdpEnqueueAgain                   = "udp_enqueue_again"
 	trackerProgUdpEnqueueExit                    = "udp_enqueue_exit"
 	trackerProgUdpEnqueueExitAgain               = "udp_enqueue_exit_again"
+	trackerVarAttended                           = "attended"
 	trackerVarKeepDropEvent                      = "keep_drop_event"
 	trackerVarKeepEvent                          = "keep_event"
 	trackerVarKeepHeader                         = "keep_header"
 	trackerVarKeepLimit                          = "keep_limit"
+	trackerVarKeepLook                           = "keep_look"
+	trackerVarKeepLookRecord                     = "keep_look_record"
 	trackerVarKeepLoss                           = "keep_loss"
+	trackerVarKeepMeta                           = "keep_meta"
+	trackerVarKeepMetaEvent                      = "keep_meta_event"
+	trackerVarKeepMetaFlag                       = "keep_meta_flag"
 	trackerVarKeepNftEvent                       = "keep_nft_event"
 	trackerVarKeepPart                           = "keep_part"
 	trackerVarKeepRecordKind                     = "keep_record_kind"
 	trackerVarKeepSection                        = "keep_section"
+	trackerVarMetaWanted                         = "meta_wanted"
+	trackerVarWakeAt                             = "wake_at"
 )
 
 // loadTracker returns the embedded CollectionSpec for tracker.
@@ -388,15 +460,23 @@ type trackerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerVariableSpecs struct {
+	Attended       *ebpf.VariableSpec `ebpf:"attended"`
 	KeepDropEvent  *ebpf.VariableSpec `ebpf:"keep_drop_event"`
 	KeepEvent      *ebpf.VariableSpec `ebpf:"keep_event"`
 	KeepHeader     *ebpf.VariableSpec `ebpf:"keep_header"`
 	KeepLimit      *ebpf.VariableSpec `ebpf:"keep_limit"`
+	KeepLook       *ebpf.VariableSpec `ebpf:"keep_look"`
+	KeepLookRecord *ebpf.VariableSpec `ebpf:"keep_look_record"`
 	KeepLoss       *ebpf.VariableSpec `ebpf:"keep_loss"`
+	KeepMeta       *ebpf.VariableSpec `ebpf:"keep_meta"`
+	KeepMetaEvent  *ebpf.VariableSpec `ebpf:"keep_meta_event"`
+	KeepMetaFlag   *ebpf.VariableSpec `ebpf:"keep_meta_flag"`
 	KeepNftEvent   *ebpf.VariableSpec `ebpf:"keep_nft_event"`
 	KeepPart       *ebpf.VariableSpec `ebpf:"keep_part"`
 	KeepRecordKind *ebpf.VariableSpec `ebpf:"keep_record_kind"`
 	KeepSection    *ebpf.VariableSpec `ebpf:"keep_section"`
+	MetaWanted     *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	WakeAt         *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
 // trackerObjects contains all objects after they have been loaded into the kernel.
@@ -444,15 +524,23 @@ func (m *trackerMaps) Close() error {
 //
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerVariables struct {
+	Attended       *ebpf.Variable `ebpf:"attended"`
 	KeepDropEvent  *ebpf.Variable `ebpf:"keep_drop_event"`
 	KeepEvent      *ebpf.Variable `ebpf:"keep_event"`
 	KeepHeader     *ebpf.Variable `ebpf:"keep_header"`
 	KeepLimit      *ebpf.Variable `ebpf:"keep_limit"`
+	KeepLook       *ebpf.Variable `ebpf:"keep_look"`
+	KeepLookRecord *ebpf.Variable `ebpf:"keep_look_record"`
 	KeepLoss       *ebpf.Variable `ebpf:"keep_loss"`
+	KeepMeta       *ebpf.Variable `ebpf:"keep_meta"`
+	KeepMetaEvent  *ebpf.Variable `ebpf:"keep_meta_event"`
+	KeepMetaFlag   *ebpf.Variable `ebpf:"keep_meta_flag"`
 	KeepNftEvent   *ebpf.Variable `ebpf:"keep_nft_event"`
 	KeepPart       *ebpf.Variable `ebpf:"keep_part"`
 	KeepRecordKind *ebpf.Variable `ebpf:"keep_record_kind"`
 	KeepSection    *ebpf.Variable `ebpf:"keep_section"`
+	MetaWanted     *ebpf.Variable `ebpf:"meta_wanted"`
+	WakeAt         *ebpf.Variable `ebpf:"wake_at"`
 }
 
 // trackerPrograms contains all programs after they have been loaded into the kernel.

@@ -197,6 +197,11 @@ func (t *Trace) settle(ctx context.Context) (bool, error) {
 	tracker := t.lab.observatory.tracker
 	patience := time.NewTimer(t.patience)
 	defer patience.Stop()
+	leave, err := tracker.Attend()
+	if err != nil {
+		return false, err
+	}
+	defer leave()
 	quiet := 0
 	for {
 		if _, err := tracker.Barrier(ctx); err != nil {

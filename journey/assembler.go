@@ -54,6 +54,7 @@ type packet struct {
 	id       ID
 	origin   *OriginInfo
 	events   []Event
+	looks    []look
 	branches []*branch
 	taps     map[tapKey]*tap
 	moving   int
@@ -77,7 +78,10 @@ type tap struct {
 func (p *packet) add(o *Observation) {
 	switch o.Kind {
 	case Seen:
+		p.dress(o)
 		p.see(o)
+	case Looked:
+		p.looks = append(p.looks, look{o.Mark, o.Event})
 	case Origin:
 		p.originate(o)
 	case Cloned:
@@ -99,6 +103,32 @@ func (p *packet) add(o *Observation) {
 			b.parked = false
 			p.update(b, o.CPU)
 		}
+	}
+}
+
+// look is what a packet looked like at some of its events.
+type look struct {
+	mark  uint64
+	event Event // as far as a look tells it
+}
+
+// dress gives an event the sections of the look that it names. If that was lost, the event goes without: the record is
+// incomplete then, and says so.
+func (p *packet) dress(o *Observation) {
+	for i := len(p.looks) - 1; i >= 0 && o.Mark != 0; i-- {
+		l := &p.looks[i]
+		if l.mark != o.Mark {
+			continue
+		}
+		o.Comm, o.SocketCookie = l.event.Comm, l.event.SocketCookie
+		o.Device, o.NetNS, o.Conntrack, o.Packet = l.event.Device, l.event.NetNS, l.event.Conntrack, l.event.Packet
+		if o.Packet != nil && o.Packet.Len != o.Len {
+			// Headers come off and go on without a change to the bytes.
+			packet := *o.Packet
+			packet.Len = o.Len
+			o.Packet, l.event.Packet = &packet, &packet
+		}
+		return
 	}
 }
 

@@ -119,7 +119,7 @@ func (f Frame) String() string {
 // ObservationKind says what an observer saw.
 type ObservationKind uint8
 
-// The kinds of observations. All but Seen report the life of an skb, are made by hooks that are always attached, and
+// The kinds of observations. All but Seen and Looked report the life of an skb, are made by hooks that are always attached, and
 // carry only Time, CPU, ID, SKB and what is named below.
 const (
 	// Seen is an event at a probe that the user asked for, with its sections.
@@ -142,6 +142,9 @@ const (
 	Resumed
 	// Released: SKB let go of the packet's data. The skb is gone.
 	Released
+	// Looked tells what the packet looks like, in the sections that change seldom: Packet, Device, NetNS and Conntrack,
+	// with the task's name and the socket's cookie. The events that name its Mark had this look.
+	Looked
 )
 
 // Observation is one record of an observer. Observations must be given to an [Assembler] in the order in which the
@@ -151,4 +154,6 @@ type Observation struct {
 	Event
 	Peer   uint64 // Cloned: address of the new sk_buff
 	Shared bool   // TapEnter
+	Mark   uint64 // Looked: which look this is; Seen: which look it had, 0 if it brings all its sections itself
+	Len    uint32 // Seen: skb->len, if it names a look
 }

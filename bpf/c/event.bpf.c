@@ -11,16 +11,25 @@
 
 static __always_inline int observe(void *ctx, struct sk_buff *skb)
 {
-	struct subject s;
+	__u64 probe = bpf_get_attach_cookie(ctx);
+	struct meta_event *m;
 	struct event *e;
+	struct subject s;
 
 	if (!identify(&s, skb))
 		return 0;
-	e = reserve(&s, sizeof(*e));
-	if (!e)
+	if (meta_wanted) {
+		m = begin_event(&s, probe, sizeof(*m));
+		if (!m)
+			return 0;
+		m->e.h.has |= HAS_META;
+		fill_meta(&m->m, skb);
+		bpf_ringbuf_submit(m, wake(0));
 		return 0;
-	fill_event(e, &s, bpf_get_attach_cookie(ctx));
-	bpf_ringbuf_submit(e, 0);
+	}
+	e = begin_event(&s, probe, sizeof(*e));
+	if (e)
+		bpf_ringbuf_submit(e, wake(0));
 	return 0;
 }
 

@@ -67,10 +67,9 @@ static __always_inline int report_verdict(void *ctx, struct sk_buff *skb, const 
 
 	if (!identify(&s, skb))
 		return 0;
-	n = reserve(&s, sizeof(*n));
+	n = begin_event(&s, bpf_get_attach_cookie(ctx), sizeof(*n));
 	if (!n)
 		return 0;
-	fill_event(&n->e, &s, bpf_get_attach_cookie(ctx));
 	n->e.h.has |= HAS_NFT;
 	n->type = d->type;
 	n->policy = BPF_CORE_READ(base, policy);
@@ -86,7 +85,7 @@ static __always_inline int report_verdict(void *ctx, struct sk_buff *skb, const 
 	n->table_handle = BPF_CORE_READ(table, handle);
 	bpf_probe_read_kernel_str(n->chain, sizeof(n->chain), BPF_CORE_READ(chain, name));
 	bpf_probe_read_kernel_str(n->table, sizeof(n->table), BPF_CORE_READ(table, name));
-	bpf_ringbuf_submit(n, 0);
+	bpf_ringbuf_submit(n, wake(0));
 	return 0;
 }
 

@@ -13,14 +13,14 @@ HOOK(PART_REPORTS, "tp_btf/kfree_skb", kfree_skb, struct sk_buff *skb, void *loc
 
 	if (!identify(&s, skb))
 		return 0;
-	d = reserve(&s, sizeof(*d));
+	d = begin_event(&s, PROBE_KFREE_SKB, sizeof(*d));
 	if (!d)
 		return 0;
-	fill_event(&d->e, &s, PROBE_KFREE_SKB);
 	d->e.h.has |= HAS_DROP;
 	d->reason = reason;
+	d->pad = 0;
 	bpf_snprintf(d->location, sizeof(d->location), "%pS", args, sizeof(args));
-	bpf_ringbuf_submit(d, 0);
+	bpf_ringbuf_submit(d, wake(1));
 	return 0;
 }
 

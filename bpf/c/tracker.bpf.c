@@ -13,6 +13,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 // Types that the Go side uses and no program mentions would be left out of the object.
 const struct header *keep_header __attribute__((unused));
 const struct event *keep_event __attribute__((unused));
+const struct meta *keep_meta __attribute__((unused));
+const struct meta_event *keep_meta_event __attribute__((unused));
+const struct look *keep_look __attribute__((unused));
+const struct look_record *keep_look_record __attribute__((unused));
+const enum meta_flag *keep_meta_flag __attribute__((unused));
 const struct nft_event *keep_nft_event __attribute__((unused));
 const struct drop_event *keep_drop_event __attribute__((unused));
 const enum record_kind *keep_record_kind __attribute__((unused));

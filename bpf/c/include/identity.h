@@ -33,7 +33,7 @@ static __always_inline void report(__u8 kind, const struct identity *id, __u64 s
 	}
 	fill_header(h, kind, id, skb, value);
 	h->netns = netns;
-	bpf_ringbuf_submit(h, 0);
+	bpf_ringbuf_submit(h, wake(1));
 }
 
 // The lowest inode number that the kernel gives to a namespace (PROC_DYNAMIC_FIRST, fs/proc/generic.c); the initial
@@ -115,6 +115,7 @@ static __always_inline int identify(struct subject *s, struct sk_buff *skb)
 	s->id.first_seen = bpf_ktime_get_ns();
 	s->id.first_head = head;
 	s->id.scope = *scope;
+	s->id.look = 0;
 	s->id.originated = s->id.parked = 0;
 	if (bpf_map_update_elem(&identities, &head, &s->id, BPF_ANY)) {
 		lost(s->id.scope, LOSS_IDENTITIES_FULL);

@@ -66,17 +66,49 @@ struct sock {
 	struct sock_common __sk_common;
 };
 
+struct skb_shared_info {
+	__u8 nr_frags;
+	unsigned short gso_size;
+	unsigned short gso_segs;
+	unsigned int gso_type;
+	atomic_t dataref;
+};
+
 struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
+	long long tstamp;
 	unsigned long _nfct;
 	unsigned int len;
+	unsigned int data_len;
+	__u16 queue_mapping;
+	__u8 cloned : 1;
+	__u8 nohdr : 1;
+	__u8 fclone : 2;
+	__u8 pkt_type : 3;
+	__u8 ip_summed : 2;
+	__u8 l4_hash : 1;
+	__u8 sw_hash : 1;
+	__u8 csum_level : 2;
+	unsigned int csum;
+	__u32 priority;
 	int skb_iif;
+	__u32 hash;
+	__u16 vlan_proto;
+	__u16 vlan_tci;
+	__u32 mark;
 	__u16 protocol;
 	__u16 network_header;
+	__u16 mac_header;
 	unsigned int tail;
+	unsigned int end;
 	unsigned char *head;
 	struct refcount_struct users;
+};
+
+// Linux 6.1 says with a bit whether there is a tag; later ones, whether the tag is all zeros.
+struct sk_buff___vlan_bit {
+	__u8 vlan_present : 1;
 };
 
 union nf_inet_addr {
@@ -112,10 +144,33 @@ struct nf_conntrack_zone {
 	__u16 id;
 };
 
+struct ip_ct_tcp {
+	__u8 state;
+};
+
+enum sctp_conntrack { SCTP_CONNTRACK_NONE };
+
+struct ip_ct_sctp {
+	enum sctp_conntrack state;
+};
+
+union nf_conntrack_proto {
+	struct ip_ct_tcp tcp;
+	struct ip_ct_sctp sctp;
+};
+
+struct nf_ct_ext {
+	__u8 offset[1];
+};
+
+enum nf_ct_ext_id { NF_CT_EXT_LABELS = 1 };
+
 struct nf_conn {
 	struct nf_conntrack_zone zone;
 	struct nf_conntrack_tuple_hash tuplehash[2];
 	unsigned long status;
+	struct nf_ct_ext *ext;
+	union nf_conntrack_proto proto;
 	__u32 mark;
 };
 

@@ -10,6 +10,7 @@
 struct identity {
 	__u64 first_seen;
 	__u64 first_head;
+	__u64 look; // mark of the last one that was told, 0 before the first
 	__u32 scope;
 	__u16 originated; // 1 once KIND_ORIGIN was reported
 	__u16 parked;     // 1 from the call that may put it on a neighbour's queue until it is sent
@@ -18,6 +19,7 @@ struct identity {
 // Losses are counted for the scope whose packet suffered them.
 enum loss_cause {
 	LOSS_RING_FULL,       // a record did not fit
+	LOSS_LOOK,	      // what a packet looked like did not fit; it is told with the next event
 	LOSS_IDENTITIES_FULL, // a packet could not be given an identity
 	LOSS_MISSED_END,      // a head was born while still known: its end went unseen
 	LOSS_PENDING_FULL,    // an outcome could not be noted for a call under way
@@ -36,6 +38,15 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 16 << 20);
 } records SEC(".maps");
+
+// The bytes that wait for the reader when it is woken even though nobody waits for them. Set before loading, to a quarter
+// of the ring.
+volatile const __u64 wake_at = 4 << 20;
+
+// Set by user space. What is waited for wakes the reader while somebody waits; all else is read when it gets around to
+// it. A look at each event costs a fifth more, so metadata are told only if wanted.
+volatile __u32 attended;
+volatile __u32 meta_wanted;
 
 // key: skb->head; value: the packet that lives there. Deleted when the head is freed or handed over. The size bounds
 // the packets alive at once.
@@ -89,6 +100,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct losses);
 } loss_counters SEC(".maps");
+
+// Flags for a record. Waking the reader costs as much as several events.
+static __always_inline __u64 wake(__u32 awaited)
+{
+	if (awaited && attended)
+		return BPF_RB_FORCE_WAKEUP; // the default would not: it is for a ring in which each record wakes
+	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= wake_at ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
 
 static __always_inline void lost(__u32 scope, enum loss_cause cause)
 {

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // What travels through the ring buffer. The Go types are generated from these definitions. Every record begins with a
-// header; only KIND_EVENT is longer, and only as long as its probe needs.
+// header, and is as long as its kind needs.
+//
+// An event is short. What a packet looks like is told once, by a KIND_LOOK record with a mark, and again only when it has
+// changed; events name the mark of the look that they had. A look comes before all events that name it.
 #ifndef WAYBILL_RECORD_H
 #define WAYBILL_RECORD_H
 
 enum record_kind {
 	KIND_EVENT = 1,
+	KIND_LOOK,
 	KIND_ORIGIN,
 	KIND_CLONED,
 	KIND_TAP_ENTER,
@@ -19,34 +23,80 @@ enum record_kind {
 };
 
 enum limit {
-	PACKET_BYTES = 128, // captured from the network header on
+	PACKET_BYTES = 128, // captured, from the MAC header on if there is one, else from the network header
 	NAME_BYTES = 64,    // of an nft table or chain; a longer name arrives cut
 	LOCATION_BYTES = 96,
 	PROBE_KFREE_SKB = 0xffff, // probe of the drop tracepoint
 };
 
 struct header {
-	__u64 time;       // ns, CLOCK_MONOTONIC
+	__u64 time;	  // ns, CLOCK_MONOTONIC
 	__u64 first_seen; // packet ID, time part
 	__u64 first_head; // packet ID, address part
 	__u64 skb;
-	__u64 value; // ORIGIN: socket cookie; CLONED: new skb; TAP_ENTER: 1 if shared; BARRIER: its number
-	__u64 netns; // ORIGIN, ENQUEUED and EVENT: cookie, 0 if unknown
+	__u64 value; // EVENT, LOOK: the look's mark; ORIGIN: socket cookie; CLONED: new skb; TAP_ENTER: 1 if shared; BARRIER:
+		     // its number
+	__u64 netns; // EVENT, LOOK, ORIGIN, ENQUEUED: cookie, 0 if unknown
 	__u32 scope;
 	__u32 cpu;
-	__u32 pid;
+	__u32 pid; // thread group
 	__u16 probe; // EVENT: the probe's number
 	__u8 kind;
-	__u8 has; // EVENT: which sections are filled
+	__u8 has; // EVENT, LOOK: which sections are filled
 };
 _Static_assert(sizeof(struct header) == 64, "header has padding");
 
 enum section {
+	HAS_META = 1,
+	HAS_NFT = 2,
+	HAS_DROP = 4,
+	// of a look
 	HAS_PACKET = 1,
 	HAS_DEVICE = 2,
 	HAS_CONNTRACK = 4,
-	HAS_NFT = 8,
-	HAS_DROP = 16,
+	HAS_VLAN = 8,
+};
+
+struct event {
+	struct header h;
+	__u32 tid;
+	__u32 len; // skb->len
+};
+
+// What may be different at each probe, so it is told with every event, if anybody wants it.
+struct meta {
+	__u64 tstamp;
+	__u32 data_len;
+	__u32 hash;
+	__u32 csum;
+	__u32 mark;
+	__u32 priority;
+	__u32 users;
+	__u32 dataref;
+	__u32 gso_type;
+	__u16 gso_size;
+	__u16 gso_segs;
+	__u16 queue_mapping;
+	__u8 nr_frags;
+	__u8 pkt_type;
+	__u8 ip_summed;
+	__u8 csum_level;
+	__u8 fclone;
+	__u8 flags; // enum meta_flag
+	__u8 pad[4];
+};
+_Static_assert(sizeof(struct meta) == 56, "meta has padding");
+
+enum meta_flag {
+	META_L4_HASH = 1,
+	META_SW_HASH = 2,
+	META_CLONED = 4,
+	META_NOHDR = 8,
+};
+
+struct meta_event {
+	struct event e;
+	struct meta m;
 };
 
 struct tuple {
@@ -59,25 +109,39 @@ struct tuple {
 	__u8 pad;
 };
 
-struct event {
-	struct header h;
-	char comm[16];
-	char device[16];
-	__u32 inum;
-	__u32 ifindex;
-	__u32 rx_ifindex;
-	__u32 len;
-	__u16 protocol; // host byte order
-	__u16 captured; // valid bytes of packet
+// What is compared to find out whether a packet has changed. Whole words, without padding.
+struct look {
+	__u64 netns;  // cookies, 0 if unknown
+	__u64 socket;
+	__u64 nfct; // skb->_nfct
+	__u64 labels[2];
 	__u32 ct_status;
 	__u32 ct_mark;
-	__u16 ct_zone;
-	__u8 ct_info;
-	__u8 pad;
-	struct tuple ct[2]; // original, reply
+	__u32 tid;
+	__u32 inum;
+	__u32 ifindex; // 0 if unknown
+	__u32 rx_ifindex;
+	__u16 protocol;	   // host byte order
+	__u16 captured;	   // valid bytes of packet
+	__u16 network;	   // where the network header is in packet
+	__u16 vlan_proto;  // host byte order, 0 if there is no tag beside the data
+	__u16 vlan_tci;
+	__u8 ct_protocol;
+	__u8 ct_proto_state;
+	__u32 pad;
 	__u8 packet[PACKET_BYTES];
 };
-_Static_assert(sizeof(struct event) % 8 == 0, "event is not aligned");
+_Static_assert(sizeof(struct look) == 8 * 5 + 4 * 7 + 2 * 6 + PACKET_BYTES, "look has padding");
+
+struct look_record {
+	struct header h;
+	struct look look;
+	char comm[16];
+	char device[16];
+	__u16 ct_zone;
+	__u16 pad[3];
+	struct tuple ct[2]; // original, reply
+};
 
 struct nft_event {
 	struct event e;

@@ -1,31 +1,122 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// The sections that every event has: packet, device, namespace, conntrack.
+// What an event tells: what the packet looks like, if that has changed, and where it is.
 #ifndef WAYBILL_SECTIONS_H
 #define WAYBILL_SECTIONS_H
 
 #include "identity.h"
 
 #define NFCT_INFOMASK 7UL // include/linux/skbuff.h: the low bits of skb->_nfct are the packet's ctinfo
+#define MAC_UNSET 0xffff  // skb_mac_header_was_set, include/linux/skbuff.h
 
-static __always_inline void fill_packet(struct event *e, struct sk_buff *skb)
+enum {
+	IPPROTO_TCP = 6,
+	IPPROTO_SCTP = 132,
+	LONGEST_MAC = 32, // a MAC header that is further away is an old one
+};
+
+static __always_inline void look_at_packet(struct look *l, struct sk_buff *skb)
 {
 	__u64 head = (__u64)skb->head;
 	// An offset on 64-bit machines (NET_SKBUFF_DATA_USES_OFFSET): the end of the linear data.
-	__u32 tail = skb->tail, network = skb->network_header, n;
+	__u32 tail = skb->tail, start = skb->network_header, mac = skb->mac_header, n;
 
-	e->len = skb->len;
-	e->protocol = __builtin_bswap16(skb->protocol);
-	e->captured = 0;
-	if (tail <= network)
+	l->protocol = __builtin_bswap16(skb->protocol);
+	if (mac != MAC_UNSET && mac < start && start - mac <= LONGEST_MAC) {
+		l->network = start - mac;
+		start = mac;
+	}
+	if (tail <= start)
 		return;
-	n = tail - network;
+	n = tail - start;
 	if (n > PACKET_BYTES)
 		n = PACKET_BYTES;
-	if (bpf_probe_read_kernel(e->packet, n, (void *)(head + network)))
+	if (bpf_probe_read_kernel(l->packet, n, (void *)(head + start)))
 		return;
-	e->captured = n;
-	e->h.has |= HAS_PACKET;
+	l->captured = n;
+}
+
+static __always_inline void look_at_vlan(struct look *l, struct sk_buff *skb)
+{
+	const struct sk_buff___vlan_bit *old = (const void *)skb;
+
+	if (bpf_core_field_exists(old->vlan_present) && !BPF_CORE_READ_BITFIELD_PROBED(old, vlan_present))
+		return;
+	l->vlan_tci = skb->vlan_tci;
+	l->vlan_proto = __builtin_bswap16(skb->vlan_proto);
+}
+
+// Connection labels are an extension, which most connections do not have.
+static __always_inline void look_at_labels(struct look *l, const struct nf_conn *ct)
+{
+	const struct nf_ct_ext *ext = BPF_CORE_READ(ct, ext);
+	__u8 offset = 0;
+
+	if (!ext || !bpf_core_enum_value_exists(enum nf_ct_ext_id, NF_CT_EXT_LABELS))
+		return;
+	bpf_probe_read_kernel(&offset, sizeof(offset),
+			      &ext->offset[bpf_core_enum_value(enum nf_ct_ext_id, NF_CT_EXT_LABELS)]);
+	if (offset)
+		bpf_probe_read_kernel(l->labels, sizeof(l->labels), (void *)ext + offset);
+}
+
+static __always_inline void look_at_conntrack(struct look *l, struct sk_buff *skb)
+{
+	unsigned long nfct = skb->_nfct, status = 0;
+	const struct nf_conn *ct = (void *)(nfct & ~NFCT_INFOMASK);
+	__u32 state = 0;
+
+	l->nfct = nfct;
+	if (!ct) // none, or untracked: ctinfo without an entry
+		return;
+	bpf_core_read(&status, sizeof(status), &ct->status);
+	l->ct_status = status;
+	if (bpf_core_field_exists(ct->mark))
+		bpf_core_read(&l->ct_mark, sizeof(l->ct_mark), &ct->mark);
+	// An index must be a constant where it stands, or clang does not relocate it.
+	bpf_core_read(&l->ct_protocol, sizeof(l->ct_protocol), &ct->tuplehash[0].tuple.dst.protonum);
+	if (l->ct_protocol == IPPROTO_TCP) {
+		bpf_core_read(&l->ct_proto_state, sizeof(l->ct_proto_state), &ct->proto.tcp.state);
+	} else if (l->ct_protocol == IPPROTO_SCTP && bpf_core_field_exists(ct->proto.sctp.state)) {
+		bpf_core_read(&state, sizeof(state), &ct->proto.sctp.state);
+		l->ct_proto_state = state;
+	}
+	look_at_labels(l, ct);
+}
+
+static __always_inline void look_at(struct look *l, const struct subject *s, __u32 tid)
+{
+	struct sock *sk = s->skb->sk;
+
+	__builtin_memset(l, 0, sizeof(*l));
+	if (s->net) {
+		l->netns = s->net->net_cookie;
+		l->inum = s->net->ns.inum;
+	}
+	if (sk && sends_packets(sk))
+		l->socket = sk->__sk_common.skc_cookie.counter;
+	l->tid = tid;
+	if (s->dev)
+		l->ifindex = s->dev->ifindex;
+	l->rx_ifindex = s->skb->skb_iif;
+	look_at_packet(l, s->skb);
+	look_at_vlan(l, s->skb);
+	look_at_conntrack(l, s->skb);
+}
+
+// The mark of a look: a hash, and never 0. It covers the time of first sight, so that packets never share one, not even if an
+// identity's place in the map is given to another packet at this moment.
+static __always_inline __u64 mark_of(const struct look *l, const struct identity *id)
+{
+	const __u64 *word = (const __u64 *)l;
+	__u64 mark = id->first_seen;
+
+#pragma unroll
+	for (__u32 i = 0; i < sizeof(*l) / sizeof(*word); i++) {
+		mark = (mark ^ word[i]) * 0x9e3779b97f4a7c15; // 2^64 over the golden ratio (Knuth 6.4)
+		mark ^= mark >> 32;
+	}
+	return mark | 1;
 }
 
 static __always_inline void fill_tuple(struct tuple *t, const struct nf_conntrack_tuple *from)
@@ -39,63 +130,106 @@ static __always_inline void fill_tuple(struct tuple *t, const struct nf_conntrac
 	t->pad = 0;
 }
 
-static __always_inline void fill_conntrack(struct event *e, struct sk_buff *skb)
+static __always_inline void tell_conntrack(struct look_record *r)
 {
-	unsigned long nfct = skb->_nfct, status = 0;
-	const struct nf_conn *ct = (void *)(nfct & ~NFCT_INFOMASK);
+	const struct nf_conn *ct = (void *)(r->look.nfct & ~NFCT_INFOMASK);
 
-	e->ct_info = nfct & NFCT_INFOMASK;
-	if (!nfct)
+	r->ct_zone = 0;
+	__builtin_memset(r->ct, 0, sizeof(r->ct));
+	if (!r->look.nfct)
 		return;
-	e->h.has |= HAS_CONNTRACK;
-	if (!ct) { // untracked: ctinfo without an entry
-		__builtin_memset(e->ct, 0, sizeof(e->ct));
-		e->ct_status = e->ct_mark = e->ct_zone = 0;
+	r->h.has |= HAS_CONNTRACK;
+	if (!ct)
 		return;
-	}
-	// An index must be a constant where it stands, or clang does not relocate it.
-	fill_tuple(&e->ct[0], &ct->tuplehash[0].tuple);
-	fill_tuple(&e->ct[1], &ct->tuplehash[1].tuple);
-	bpf_core_read(&status, sizeof(status), &ct->status);
-	e->ct_status = status;
-	e->ct_mark = 0;
-	if (bpf_core_field_exists(ct->mark))
-		bpf_core_read(&e->ct_mark, sizeof(e->ct_mark), &ct->mark);
-	e->ct_zone = 0;
+	fill_tuple(&r->ct[0], &ct->tuplehash[0].tuple);
+	fill_tuple(&r->ct[1], &ct->tuplehash[1].tuple);
 	if (bpf_core_field_exists(ct->zone))
-		bpf_core_read(&e->ct_zone, sizeof(e->ct_zone), &ct->zone.id);
+		bpf_core_read(&r->ct_zone, sizeof(r->ct_zone), &ct->zone.id);
 }
 
-static __always_inline void fill_event(struct event *e, const struct subject *s, __u16 probe)
+static __always_inline void tell(const struct subject *s, const struct look *l, __u64 mark)
 {
-	fill_header(&e->h, KIND_EVENT, &s->id, (__u64)s->skb, 0);
-	e->h.probe = probe;
-	bpf_get_current_comm(e->comm, sizeof(e->comm));
-	e->ifindex = 0;
+	struct look_record *r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
+	__u64 head = (__u64)s->skb->head;
+	struct identity *id;
+
+	if (!r) {
+		lost(s->id.scope, LOSS_LOOK);
+		return;
+	}
+	fill_header(&r->h, KIND_LOOK, &s->id, (__u64)s->skb, mark);
+	r->look = *l;
+	__builtin_memset(r->pad, 0, sizeof(r->pad));
+	bpf_get_current_comm(r->comm, sizeof(r->comm));
+	if (l->captured)
+		r->h.has |= HAS_PACKET;
+	if (l->vlan_proto)
+		r->h.has |= HAS_VLAN;
 	if (s->dev) {
-		e->h.has |= HAS_DEVICE;
-		e->ifindex = s->dev->ifindex;
-		bpf_probe_read_kernel(e->device, sizeof(e->device), s->dev->name);
+		r->h.has |= HAS_DEVICE;
+		bpf_probe_read_kernel(r->device, sizeof(r->device), s->dev->name);
 	}
-	e->rx_ifindex = s->skb->skb_iif;
-	e->inum = 0;
-	e->pad = 0;
-	if (s->net) {
-		e->h.netns = s->net->net_cookie;
-		e->inum = s->net->ns.inum;
-	}
-	fill_packet(e, s->skb);
-	fill_conntrack(e, s->skb);
+	r->h.netns = l->netns;
+	tell_conntrack(r);
+	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
+	// Only now: events that name this look must come after it.
+	id = bpf_map_lookup_elem(&identities, &head);
+	if (id)
+		id->look = mark;
 }
 
-// Reserves a record of a constant size. The caller fills and submits it; NULL has been counted.
-static __always_inline void *reserve(const struct subject *s, __u64 size)
+// Reserves a record of a constant size for an event, and fills in what all events have. The caller submits it; NULL has
+// been counted.
+static __always_inline void *begin_event(const struct subject *s, __u16 probe, __u64 size)
 {
-	void *record = bpf_ringbuf_reserve(&records, size, 0);
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct event *e;
+	struct look l;
+	__u64 mark;
 
-	if (!record)
+	look_at(&l, s, tid);
+	mark = mark_of(&l, &s->id);
+	if (mark != s->id.look)
+		tell(s, &l, mark);
+	e = bpf_ringbuf_reserve(&records, size, 0);
+	if (!e) {
 		lost(s->id.scope, LOSS_RING_FULL);
-	return record;
+		return 0;
+	}
+	fill_header(&e->h, KIND_EVENT, &s->id, (__u64)s->skb, mark);
+	e->h.probe = probe;
+	e->h.netns = l.netns;
+	e->tid = tid;
+	e->len = s->skb->len;
+	return e;
+}
+
+static __always_inline void fill_meta(struct meta *m, struct sk_buff *skb)
+{
+	const struct skb_shared_info *shared = (void *)skb->head + skb->end;
+
+	m->tstamp = skb->tstamp;
+	m->data_len = skb->data_len;
+	m->hash = skb->hash;
+	m->csum = skb->csum;
+	m->mark = skb->mark;
+	m->priority = skb->priority;
+	m->users = skb->users.refs.counter;
+	m->dataref = (__u32)BPF_CORE_READ(shared, dataref.counter) & 0xffff; // the upper half counts holders of the payload
+	m->gso_type = BPF_CORE_READ(shared, gso_type);
+	m->gso_size = BPF_CORE_READ(shared, gso_size);
+	m->gso_segs = BPF_CORE_READ(shared, gso_segs);
+	m->nr_frags = BPF_CORE_READ(shared, nr_frags);
+	m->queue_mapping = skb->queue_mapping;
+	m->pkt_type = BPF_CORE_READ_BITFIELD(skb, pkt_type);
+	m->ip_summed = BPF_CORE_READ_BITFIELD(skb, ip_summed);
+	m->csum_level = BPF_CORE_READ_BITFIELD(skb, csum_level);
+	m->fclone = BPF_CORE_READ_BITFIELD(skb, fclone);
+	m->flags = (BPF_CORE_READ_BITFIELD(skb, l4_hash) ? META_L4_HASH : 0) |
+		   (BPF_CORE_READ_BITFIELD(skb, sw_hash) ? META_SW_HASH : 0) |
+		   (BPF_CORE_READ_BITFIELD(skb, cloned) ? META_CLONED : 0) |
+		   (BPF_CORE_READ_BITFIELD(skb, nohdr) ? META_NOHDR : 0);
+	__builtin_memset(m->pad, 0, sizeof(m->pad));
 }
 
 #endif
