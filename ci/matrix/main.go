@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -24,6 +26,7 @@ type command struct {
 	Module   []string      `placeholder:"NAME" help:"Kernel module that tests need, beside the usual ones; repeatable."`
 	Env      []string      `placeholder:"KEY=VALUE" sep:"none" help:"Variable for the tests' environment; repeatable."`
 	Timeout  time.Duration `default:"10m" help:"Longest run of one package on one kernel (${default})."`
+	Jobs     int           `default:"${jobs}" placeholder:"N" help:"How many packages run at once, in a VM each; those that this machine has no CPU for wait (${default}, its CPUs)."`
 	Packages []string      `arg:"" name:"package" help:"Packages with tests, as go test takes them."`
 }
 
@@ -32,11 +35,16 @@ var errNotWell = errors.New("not all is well")
 
 func main() {
 	var c command
-	kong.Parse(&c, kong.Name("matrix"), kong.Description("Run test packages on several kernels, and report what came of it."))
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	kong.Parse(&c, kong.Name("matrix"), kong.Vars{"jobs": strconv.Itoa(runtime.NumCPU())},
+		kong.Description("Run test packages on several kernels, and report what came of it."))
+	ctx, stop := interruptible(context.Background())
 	err := c.run(ctx)
 	stop()
+	interrupted, ok := errors.AsType[*interruptedError](context.Cause(ctx))
 	switch {
+	case ok:
+		fmt.Fprintf(os.Stderr, "matrix: %s\n", interrupted)
+		os.Exit(128 + int(interrupted.signal))
 	case err == nil:
 	case errors.Is(err, errNotWell):
 		os.Exit(1)
@@ -46,8 +54,39 @@ func main() {
 	}
 }
 
+// interruptedError says which signal ended the matrix.
+type interruptedError struct{ signal syscall.Signal }
+
+func (e *interruptedError) Error() string { return fmt.Sprintf("interrupted (%s)", e.signal) }
+
+// interruptible returns a context that ends, with an interruptedError as its cause, when this process is asked to end. After
+// stop it ends no more.
+func interruptible(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case s := <-signals:
+			n, _ := s.(syscall.Signal)
+			cancel(&interruptedError{n})
+		case <-over:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(over)
+		<-ended
+	}
+}
+
 func (c *command) run(ctx context.Context) error {
 	started := time.Now()
+	if c.Jobs < 1 {
+		return fmt.Errorf("--jobs %d: give it 1 or more", c.Jobs)
+	}
 	root, err := os.Getwd()
 	if err != nil {
 		return fmt.Errorf("find this folder: %w", err)
@@ -70,16 +109,9 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	r := &report.Report{Started: started.UTC().Truncate(time.Second), Kernels: kernels}
-	for _, k := range kernels {
-		for _, p := range packages {
-			run, err := c.runPackage(ctx, k, p)
-			if err != nil {
-				return fmt.Errorf("run %s on %s: %w", p.name, k.Name, err)
-			}
-			run.Judge(k)
-			r.Runs = append(r.Runs, run)
-			fmt.Printf("%-6s %s: %s\n", k.Name, p.name, run.Sentence())
-		}
+	r.Runs, err = c.runAll(ctx, kernels, packages)
+	if err != nil {
+		return err
 	}
 	r.Seconds = time.Since(started).Seconds()
 	if err := c.write(r); err != nil {

@@ -6,7 +6,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -96,6 +98,7 @@ func TestBadInput(t *testing.T) {
 		"matrix: " + other + " holds something other than a report: name another folder by --report, or remove it\n": {
 			"--report", other, "./testdata/good",
 		},
+		"matrix: --jobs 0: give it 1 or more\n":             {"--report", t.TempDir(), "--jobs", "0", "./testdata/good"},
 		"matrix: no package has tests in ./testdata/none\n": {"--report", t.TempDir(), "./testdata/none"},
 		"matrix: find the waybill command: ":                {"--report", t.TempDir(), "--waybill", "./no-such", "./testdata/good"},
 		"matrix: find the packages: stat HERE/no":           {"--report", t.TempDir(), "./no"},
@@ -106,4 +109,44 @@ func TestBadInput(t *testing.T) {
 	}
 	_, err := os.Stat(filepath.Join(other, "precious"))
 	qt.Check(t, qt.IsNil(err))
+}
+
+// TestSideBySide: 6.1 ends after 6.12 has, and is reported first.
+func TestSideBySide(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	qt.Assert(t, qt.IsNil(syscall.Mkfifo(fifo, 0o600)))
+	t.Setenv("ORDER", fifo)
+	out, code := matrix(t, "--report", t.TempDir(), "--jobs", "2", "--kernel", "6.1,6.12", "./testdata/good")
+	qt.Check(t, qt.Equals(code, 0), qt.Commentf("%s", out))
+	qt.Check(t, qt.IsTrue(strings.HasPrefix(out, "6.1    testdata/good: 2 passed in N s\n6.12   testdata/good: 1 passed, 1 skipped in N s\n")),
+		qt.Commentf("%s", out))
+}
+
+// TestInterrupted: what runs side by side is ended, and waited for.
+func TestInterrupted(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	qt.Assert(t, qt.IsNil(syscall.Mkfifo(fifo, 0o600)))
+	t.Setenv("STUCK", fifo)
+	cmd := exec.Command("matrix", "--waybill", "testdata/waybill", "--report", t.TempDir(), "--jobs", "2", "--kernel", "6.1,6.12",
+		"./testdata/good", "./testdata/suite")
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	qt.Assert(t, qt.IsNil(cmd.Start()))
+	var pids []int
+	for len(pids) < 2 {
+		text, err := os.ReadFile(fifo) // of one, or of both
+		qt.Assert(t, qt.IsNil(err))
+		for word := range strings.FieldsSeq(string(text)) {
+			pid, err := strconv.Atoi(word)
+			qt.Assert(t, qt.IsNil(err))
+			pids = append(pids, pid)
+		}
+	}
+	qt.Assert(t, qt.IsNil(cmd.Process.Signal(syscall.SIGTERM)))
+	_ = cmd.Wait() // the exit status is what counts
+	qt.Check(t, qt.Equals(cmd.ProcessState.ExitCode(), 143))
+	qt.Check(t, qt.Equals(out.String(), "matrix: interrupted (terminated)\n"))
+	for _, pid := range pids {
+		qt.Check(t, qt.ErrorIs(syscall.Kill(pid, 0), syscall.ESRCH))
+	}
 }

@@ -204,19 +204,26 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 	return stdout.String(), err
 }
 
-// run runs a command in a folder. It is asked to end when ctx ends or this process dies.
+// endGrace is how long a command that was asked to end may take for it: a suite in a VM takes its networks down.
+const endGrace = 30 * time.Second
+
+// run runs a command in a folder. It is asked to end when ctx ends or this process dies, and killed if it does not.
 func run(ctx context.Context, dir string, stdout, stderr io.Writer, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, stdout, stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = endGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	// Pdeathsig comes with the end of the thread that forked: it must stay until the command has ended (prctl(2)).
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Run(); ctx.Err() != nil {
-		return errors.New("interrupted")
+		return errInterrupted
 	} else if err != nil {
 		return err
 	}
 	return nil
 }
+
+// errInterrupted ends whatever was under way when the matrix was asked to end, or another of its runs could not be made.
+var errInterrupted = errors.New("interrupted")
