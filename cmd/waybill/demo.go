@@ -45,7 +45,7 @@ func (demoCommand) Help() string {
 func (c demoCommand) Run(ctx context.Context) error {
 	port, err := strconv.ParseUint(c.Port, 10, 16)
 	if err != nil || port == 0 {
-		return usageError{fmt.Errorf("--port %s: give a number from 1 to 65535", c.Port)}
+		return fmt.Errorf("--port %s: give a number from 1 to 65535", c.Port)
 	}
 	rules := demoRules
 	switch {
@@ -54,7 +54,7 @@ func (c demoCommand) Run(ctx context.Context) error {
 	case c.NFT != "":
 		text, err := os.ReadFile(c.NFT)
 		if err != nil {
-			return usageError{fmt.Errorf("--nft: %w", err)}
+			return fmt.Errorf("--nft: %w", err)
 		}
 		rules = string(text)
 	}

@@ -7,8 +7,8 @@
 //
 // Run it with --help for every flag.
 //
-// The exit status of waybill vm is that of the program, or 128 + N if signal N ended it. It is 2 for a command line that
-// makes no sense, 123 if the kernel panicked, warned, stalled or became tainted, 124 if the program ran out of time, 125 if it
-// was not run or files of it did not come back, and 128 + N if signal N came before the program ran. Signals that come later
-// are sent on to the program. docs/vm.md says more.
+// The exit status of waybill vm is that of the program, or 128 + N if signal N ended it. It is 123 if the kernel panicked,
+// warned, stalled or became tainted, 124 if the program ran out of time, and 128 + N if signal N came before the program ran.
+// Signals that come later are sent on to the program. It is 125, for every command, if waybill itself could not do what it
+// was told, or was told nothing that makes sense. docs/vm.md says more.
 package main

@@ -160,9 +160,9 @@ type kernelFetchCommand struct {
 func (c kernelFetchCommand) Run(ctx context.Context) error {
 	switch {
 	case c.All == (len(c.Names) > 0):
-		return usageError{errors.New("name the kernels to fetch, or say --all: waybill kernel list shows them")}
+		return errors.New("name the kernels to fetch, or say --all: waybill kernel list shows them")
 	case c.List != "" && !c.Update:
-		return usageError{errors.New("--list says where --update writes to: give both, or neither")}
+		return errors.New("--list says where --update writes to: give both, or neither")
 	}
 	store, err := kernelStore()
 	if err != nil {
@@ -202,7 +202,7 @@ func (c kernelFetchCommand) update(ctx context.Context, store kernel.Store, name
 	path := c.List
 	if path == "" {
 		if path, _ = ownList(); path == "" {
-			return usageError{errors.New("say by --list where to write the new version: you have no configuration folder")}
+			return errors.New("say by --list where to write the new version: you have no configuration folder")
 		}
 	}
 	src, err := store.Update(ctx, name)

@@ -23,9 +23,6 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// usageError is a command line that makes no sense.
-type usageError struct{ error }
-
 // outcome is the error of a command that ran a program: err, or the program's exit status if that is not 0. Files that did
 // not come back do not hide the exit status of a program that failed.
 func outcome(result vm.Result, err error) error {
@@ -40,10 +37,10 @@ func outcome(result vm.Result, err error) error {
 	return err
 }
 
-// Exit statuses of waybill vm, beside the program's own. They follow timeout(1), env(1) and the like, and leave those of
-// shells alone (126, 127, 128 + N).
+// Exit statuses of waybill, beside those of the programs that it runs. They follow timeout(1), env(1) and the like, and leave
+// those of shells alone (126, 127, 128 + N). What waybill itself could not do is 125, a command line that makes no sense
+// included: 1 and 2 are what failed tests and crashed Go programs end with, and git bisect run skips a commit at 125.
 const (
-	statusUsage    = 2
 	statusKernel   = 123
 	statusDeadline = 124
 	statusFailed   = 125
@@ -61,7 +58,7 @@ func run(args []string) int {
 	command, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "waybill: %s\nRun waybill --help for what it can do.\n", err)
-		return statusUsage
+		return statusFailed
 	}
 	command.BindTo(context.Background(), (*context.Context)(nil))
 	return status(command.Run())
@@ -84,13 +81,10 @@ func exitOf(err error) int {
 	if i, ok := errors.AsType[*vm.InterruptedError](err); ok {
 		return i.ExitCode()
 	}
-	_, usage := errors.AsType[usageError](err)
 	_, panicked := errors.AsType[*vm.PanicError](err)
 	_, unwell := errors.AsType[*vm.KernelError](err)
 	_, late := errors.AsType[*vm.DeadlineError](err)
 	switch {
-	case usage:
-		return statusUsage
 	case panicked, unwell:
 		return statusKernel
 	case late:

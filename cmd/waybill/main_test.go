@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -61,7 +62,27 @@ func TestScripts(t *testing.T) {
 			return missing == nil, nil
 		},
 		RequireExplicitExec: true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
+}
+
+// exits is a command of the scripts, exits STATUS PROGRAM ARGS…: it runs a program as exec does, and wants that exit status.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS PROGRAM ARGS…")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		e, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = e.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, not %d", got, want)
+	}
 }
 
 // noVM tells why no machine can be booted here.
@@ -93,7 +114,7 @@ func TestExitStatuses(t *testing.T) {
 	}{
 		{vm.Result{}, nil, 0},
 		{vm.Result{ExitCode: 3}, nil, 3},
-		{vm.Result{}, usageError{errors.New("no")}, 2},
+		{vm.Result{}, errors.New("no"), 125},
 		{vm.Result{}, &vm.PanicError{}, 123},
 		{vm.Result{ExitCode: 3}, &vm.KernelError{}, 123},
 		{vm.Result{}, &vm.DeadlineError{}, 124},

@@ -50,7 +50,7 @@ func (vmCommand) Help() string {
 func (c vmCommand) Run(ctx context.Context) error {
 	config, err := c.config()
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	kernels := c.Kernel
 	store, err := kernelStore()
@@ -64,7 +64,7 @@ func (c vmCommand) Run(ctx context.Context) error {
 		}
 	}
 	if c.Modules != "" && len(kernels) > 1 {
-		return usageError{errors.New("--modules belongs to one kernel: name one")}
+		return errors.New("--modules belongs to one kernel: name one")
 	}
 	r := runner{store: store, modules: c.Modules}
 	if len(kernels) == 1 {
