@@ -114,7 +114,12 @@ func probeKVM(ctx context.Context, qemu string, c Config) (kvmAnswer, error) {
 	if err != nil {
 		return kvmAnswer{}, err
 	}
-	_, err = boot(limited, qemu, KVM, c, root, back)
+	packed, err := root.archive(ctx, c)
+	if err != nil {
+		return kvmAnswer{}, err
+	}
+	defer packed.close()
+	_, err = boot(limited, qemu, KVM, c, packed, back)
 	if ctx.Err() != nil {
 		return kvmAnswer{}, fmt.Errorf("try KVM: %w", context.Cause(ctx))
 	}

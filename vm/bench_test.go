@@ -26,8 +26,8 @@ func BenchmarkInitramfs(b *testing.B) {
 	build := func() int64 {
 		root, err := pack(c)
 		qt.Assert(b, qt.IsNil(err))
-		qt.Assert(b, qt.IsNil(root.uncompressModules(c)))
-		f, err := root.memfd()
+		qt.Assert(b, qt.IsNil(root.uncompressModules(b.Context(), c)))
+		f, err := root.memfd(func() error { return nil })
 		qt.Assert(b, qt.IsNil(err))
 		defer f.Close()
 		st, err := f.Stat()

@@ -127,6 +127,9 @@ type Result struct {
 	Taint uint64
 	// Killed are the names of the processes that the guest's kernel killed because the memory was used up.
 	Killed []string
+	// Full are the guest's file systems, by their folders, that had no room left when the program ended. They are in
+	// memory, and take up to half of it each.
+	Full []string
 	// Interrupted: a signal to end, SIGINT or SIGTERM, was passed on to the program.
 	Interrupted bool
 	// Boot is the time from the start of QEMU to the start of the program.

@@ -51,7 +51,8 @@ func (l *libraries) closure(program string) ([]string, error) {
 		}
 		if o.interp != "" && at.path == program {
 			if _, err := os.Stat(o.interp); err != nil {
-				return nil, fmt.Errorf("program %s needs the loader %s, which is not installed", program, o.interp)
+				return nil, fmt.Errorf("program %s needs the loader %s, which is not installed: install it, or build the program "+
+					"statically", program, o.interp)
 			}
 			if !seen[o.interp] {
 				seen[o.interp] = true
@@ -67,7 +68,8 @@ func (l *libraries) closure(program string) ([]string, error) {
 		for _, name := range o.needed {
 			p, err := l.find(name, own)
 			if err != nil {
-				return nil, fmt.Errorf("program %s needs the library %s, which is not installed", program, name)
+				return nil, fmt.Errorf("program %s needs the library %s, which is not installed: install it, or build the program statically",
+					program, name)
 			}
 			if !seen[p] {
 				seen[p] = true
@@ -97,7 +99,7 @@ func readObject(path string) (object, error) {
 	}
 	defer func() { _ = f.Close() }()
 	if f.Machine != elf.EM_X86_64 || f.Class != elf.ELFCLASS64 {
-		return o, fmt.Errorf("%s is built for %s, and the VM runs x86-64 programs", path,
+		return o, fmt.Errorf("%s is built for %s, and the VM runs x86-64 programs: build it for x86-64", path,
 			strings.TrimPrefix(f.Machine.String(), "EM_"))
 	}
 	for _, p := range f.Progs {

@@ -125,15 +125,15 @@ func TestLibraryErrors(t *testing.T) {
 	for _, test := range []struct{ program, want string }{
 		{
 			fakeELF{machine: elf.EM_AARCH64}.write(t, at("arm")),
-			at("arm") + " is built for AARCH64, and the VM runs x86-64 programs",
+			at("arm") + " is built for AARCH64, and the VM runs x86-64 programs: build it for x86-64",
 		},
 		{
 			fakeELF{tags: map[elf.DynTag][]string{elf.DT_NEEDED: {"libgone.so.3"}}}.write(t, at("needy")),
-			"program " + at("needy") + " needs the library libgone.so.3, which is not installed",
+			"program " + at("needy") + " needs the library libgone.so.3, which is not installed: install it, or build the program statically",
 		},
 		{
 			fakeELF{interp: "/gone/ld.so"}.write(t, at("loaderless")),
-			"program " + at("loaderless") + " needs the loader /gone/ld.so, which is not installed",
+			"program " + at("loaderless") + " needs the loader /gone/ld.so, which is not installed: install it, or build the program statically",
 		},
 		{
 			script, script + " is a script for /bin/sh -e: the VM runs binaries; " +

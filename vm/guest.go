@@ -220,34 +220,3 @@ func sendOutputs(outputs *guestOutputs) message {
 	}
 	return m
 }
-
-// openPort opens a port of the virtio-serial device, once the kernel has made it: its driver learns of the ports from
-// the device after it was probed.
-func openPort(number int) (*os.File, error) {
-	pattern := fmt.Sprintf("/dev/vport*p%d", number)
-	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("watch /dev: %w", err)
-	}
-	defer unix.Close(watch)
-	if _, err := unix.InotifyAddWatch(watch, "/dev", unix.IN_CREATE); err != nil {
-		return nil, fmt.Errorf("watch /dev: %w", err)
-	}
-	buf := make([]byte, 4096)
-	for {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, err
-		}
-		if len(found) > 0 {
-			f, err := os.OpenFile(found[0], os.O_RDWR, 0)
-			if err != nil {
-				return nil, fmt.Errorf("open channel to host: %w", err)
-			}
-			return f, nil
-		}
-		if _, err := unix.Read(watch, buf); err != nil && !errors.Is(err, unix.EINTR) {
-			return nil, fmt.Errorf("watch /dev: %w", err)
-		}
-	}
-}

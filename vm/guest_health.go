@@ -34,6 +34,20 @@ func (h guestHealth) report(m *message) {
 	m.Taint = taint() &^ h.taint
 	lines := h.lines()
 	m.Log, m.Killed = illLog(lines), killed(lines)
+	m.Full = full()
+}
+
+// full returns the folders of those file systems where programs write that have no room left.
+func full() []string {
+	const room = 64 << 10 // the last pages cannot be had by every write
+	var out []string
+	for _, dir := range []string{"/", "/tmp", "/run", "/dev/shm"} {
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err == nil && st.Type == unix.TMPFS_MAGIC && st.Bavail*uint64(st.Bsize) < room {
+			out = append(out, dir)
+		}
+	}
+	return out
 }
 
 // lines returns what the kernel itself has logged; programs may write there too, and are marked as such

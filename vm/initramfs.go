@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -131,8 +132,9 @@ func (i *initramfs) addLibraries(paths []string) {
 	}
 }
 
-// write writes the archive. It is not compressed: emulated, uncompressing would take longer than reading it.
-func (i *initramfs) write(w io.Writer) error {
+// write writes the archive, until stop returns an error. It is not compressed: emulated, uncompressing would take longer than
+// reading it.
+func (i *initramfs) write(w io.Writer, stop func() error) error {
 	text, err := json.Marshal(i.spec)
 	if err != nil {
 		return fmt.Errorf("write spec: %w", err)
@@ -140,6 +142,9 @@ func (i *initramfs) write(w io.Writer) error {
 	i.addText(specPath, string(text))
 	out := cpio.Newc.Writer(w)
 	put := func(r cpio.Record) error {
+		if err := stop(); err != nil {
+			return err
+		}
 		if err := out.WriteRecord(r); err != nil {
 			return fmt.Errorf("write initramfs: %w", err)
 		}
@@ -194,15 +199,39 @@ func putFile(put func(cpio.Record) error, name string, c content) error {
 	return put(cpio.Record{ReaderAt: io.NewSectionReader(f, 0, st.Size()), Info: info})
 }
 
-// memfd writes the archive to a file that has no name and lives in memory only.
-func (i *initramfs) memfd() (*os.File, error) {
+// archive is an initramfs in memory, as QEMU gets it.
+type archive struct {
+	file  *os.File
+	probe bool // it holds no program
+}
+
+func (a *archive) close() { _ = a.file.Close() }
+
+// archive makes the initramfs, and sees whether the guest can hold it.
+func (i *initramfs) archive(ctx context.Context, c Config) (*archive, error) {
+	if err := i.uncompressModules(ctx, c); err != nil {
+		return nil, err
+	}
+	f, err := i.memfd(func() error { return c.ended(ctx) })
+	if err != nil {
+		return nil, err
+	}
+	if err := fits(f, c.MemoryMiB); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &archive{file: f, probe: i.spec.Probe}, nil
+}
+
+// memfd writes the archive to a file that has no name and lives in memory only, until stop returns an error.
+func (i *initramfs) memfd(stop func() error) (*os.File, error) {
 	fd, err := unix.MemfdCreate("waybill-initramfs", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make initramfs in memory: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "initramfs")
 	buffered := bufio.NewWriterSize(f, 1<<20)
-	err = i.write(buffered)
+	err = i.write(buffered, stop)
 	if err == nil {
 		err = buffered.Flush()
 	}
@@ -211,4 +240,20 @@ func (i *initramfs) memfd() (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// fits tells whether the guest can hold an archive: as it is, and unpacked in a file system that takes at most half of the
+// memory. The kernel needs some, too.
+func fits(archive *os.File, memoryMiB int) error {
+	st, err := archive.Stat()
+	if err != nil {
+		return fmt.Errorf("measure initramfs: %w", err)
+	}
+	const kernelMiB = 128
+	need := int(2*st.Size()>>20) + kernelMiB
+	if need > memoryMiB {
+		return fmt.Errorf("the program and its files, %s, do not fit into a VM with %d MiB of memory: give it %d or more",
+			bytesText(st.Size()), memoryMiB, need)
+	}
+	return nil
 }

@@ -16,7 +16,7 @@ import (
 func unpacked(t *testing.T, i *initramfs) map[string]cpio.Record {
 	t.Helper()
 	var b bytes.Buffer
-	qt.Assert(t, qt.IsNil(i.write(&b)))
+	qt.Assert(t, qt.IsNil(i.write(&b, func() error { return nil })))
 	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(b.Bytes())))
 	qt.Assert(t, qt.IsNil(err))
 	out := map[string]cpio.Record{}
@@ -89,7 +89,7 @@ func TestInitramfsModules(t *testing.T) {
 	}))
 	// Twice: the second one comes from the cache.
 	for range 2 {
-		qt.Assert(t, qt.IsNil(i.uncompressModules(c)))
+		qt.Assert(t, qt.IsNil(i.uncompressModules(t.Context(), c)))
 		got := unpacked(t, i)
 		qt.Check(t, qt.Equals(contentOf(t, got["waybill/modules/kernel/net/netfilter/nf_tables.ko"]), "tables"))
 		qt.Check(t, qt.Equals(contentOf(t, got["waybill/modules/kernel/net/sched/sch-netem.ko"]), "netem"))

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -103,7 +104,7 @@ func (i *initramfs) addModuleFiles(tree *moduleTree, files []string) error {
 
 // uncompressModules fills the cache of uncompressed modules, on every CPU. It takes seconds with a new kernel, and no
 // time after that.
-func (i *initramfs) uncompressModules(c Config) error {
+func (i *initramfs) uncompressModules(ctx context.Context, c Config) error {
 	late := time.AfterFunc(time.Second, func() {
 		c.Notice(fmt.Sprintf("uncompressing modules of kernel %s, once", c.Kernel))
 	})
@@ -114,7 +115,7 @@ func (i *initramfs) uncompressModules(c Config) error {
 		if !strings.HasPrefix(name, guestModules) || file.host == "" {
 			continue
 		}
-		if err := c.interrupted(); err != nil {
+		if err := c.ended(ctx); err != nil {
 			return errors.Join(err, g.Wait())
 		}
 		g.Go(func() error {

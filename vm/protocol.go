@@ -53,13 +53,15 @@ type message struct {
 	// Failed, Sent: what went wrong.
 	Error string `json:"error,omitempty"`
 	// Exited: the exit status, how much was written, what was added to /proc/sys/kernel/tainted, the kernel's log from
-	// the first sign of trouble on, and the names of the processes that were killed for want of memory.
+	// the first sign of trouble on, the names of the processes that were killed for want of memory, and the file systems that
+	// are full.
 	Code   int      `json:"code,omitempty"`
 	Stdout int64    `json:"stdout,omitempty"`
 	Stderr int64    `json:"stderr,omitempty"`
 	Taint  uint64   `json:"taint,omitempty"`
 	Log    []string `json:"log,omitempty"`
 	Killed []string `json:"killed,omitempty"`
+	Full   []string `json:"full,omitempty"`
 	// Sent: which files were left out because of the limit, and their size.
 	Left     []string `json:"left,omitempty"`
 	LeftSize int64    `json:"leftSize,omitempty"`

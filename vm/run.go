@@ -37,9 +37,11 @@ func Run(ctx context.Context, c Config) (Result, error) {
 		return Result{}, err
 	}
 	defer back.close()
-	if err := root.uncompressModules(c); err != nil {
+	packed, err := root.archive(ctx, c)
+	if err != nil {
 		return Result{}, err
 	}
+	defer packed.close()
 	accel := c.Accel
 	if accel == Auto {
 		if accel, err = chooseAccel(ctx, qemu, c); err != nil {
@@ -51,7 +53,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 		return Result{}, err
 	}
 	defer unlock()
-	return boot(ctx, qemu, accel, c, root, back)
+	return boot(ctx, qemu, accel, c, packed, back)
 }
 
 // Check finds what is wrong with a configuration as far as it can be told without the kernel: before one is fetched

@@ -33,11 +33,13 @@ type run struct {
 	sending      sync.Mutex
 }
 
-// interrupted returns an error if a signal has come. It is for what happens before there is a machine.
-func (c Config) interrupted() error {
+// ended returns an error if ctx has ended or a signal has come. It is for what happens before there is a machine.
+func (c Config) ended(ctx context.Context) error {
 	select {
 	case sig := <-c.Signals:
 		return &InterruptedError{Signal: sig}
+	case <-ctx.Done():
+		return fmt.Errorf("prepare kernel %s: %w", c.Kernel, context.Cause(ctx))
 	default:
 		return nil
 	}
@@ -46,28 +48,23 @@ func (c Config) interrupted() error {
 // errMachineEnded stands for the end of QEMU before that of the program, until it is explained.
 var errMachineEnded = errors.New("the machine ended")
 
-// boot starts a machine with what root holds, and sees it through.
-func boot(ctx context.Context, qemu string, accel Accel, c Config, root *initramfs, back *collector) (Result, error) {
-	archive, err := root.memfd()
-	if err != nil {
-		return Result{}, err
-	}
-	defer archive.Close()
-	if err := fits(archive, c.MemoryMiB); err != nil {
-		return Result{}, err
-	}
+// boot starts a machine with an initramfs, and sees it through.
+func boot(ctx context.Context, qemu string, accel Accel, c Config, archive *archive, back *collector) (Result, error) {
 	image, err := openImage(c.Kernel.Image, accel)
 	if err != nil {
 		return Result{}, fmt.Errorf("open kernel image: %w", err)
 	}
 	defer image.Close()
-	m, err := startMachine(qemu, qemuArgs(c, accel), archive, image)
+	if err := c.ended(ctx); err != nil {
+		return Result{}, err
+	}
+	m, err := startMachine(qemu, qemuArgs(c, accel), archive.file, image)
 	if err != nil {
 		return Result{}, err
 	}
 	defer m.closeChannels()
 	r := &run{
-		c: c, probe: root.spec.Probe, m: m, start: time.Now(), result: Result{Accel: accel},
+		c: c, probe: archive.probe, m: m, start: time.Now(), result: Result{Accel: accel},
 		console:  &consoleLog{out: c.Console},
 		moved:    make(chan struct{}, 1),
 		messages: make(chan message),
@@ -75,14 +72,14 @@ func boot(ctx context.Context, qemu string, accel Accel, c Config, root *initram
 	}
 	back.start(m.outputs)
 	r.out, r.err = newStream(m.stdout, c.Stdout, r.moved), newStream(m.stderr, c.Stderr, r.moved)
-	consoleDone, stop := make(chan struct{}), make(chan struct{})
+	consoleDone, over := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(consoleDone)
 		_, _ = io.Copy(r.console, m.console)
 	}()
-	go r.listen(stop)
+	go r.listen(over)
 	why := r.watch(ctx)
-	close(stop)
+	close(over)
 	m.kill()
 	r.input.close()
 	// The end of QEMU has closed the channels' other ends: what was written is read to its end here.
@@ -93,28 +90,12 @@ func boot(ctx context.Context, qemu string, accel Accel, c Config, root *initram
 	return r.result, r.explain(why)
 }
 
-// fits tells whether the guest can hold an archive: as it is, and unpacked in a file system that takes at most half of the
-// memory. The kernel needs some, too.
-func fits(archive *os.File, memoryMiB int) error {
-	st, err := archive.Stat()
-	if err != nil {
-		return fmt.Errorf("measure initramfs: %w", err)
-	}
-	const kernelMiB = 128
-	need := int(2*st.Size()>>20) + kernelMiB
-	if need > memoryMiB {
-		return fmt.Errorf("the program and its files, %s, do not fit into a VM with %d MiB of memory: give it %d or more",
-			bytesText(st.Size()), memoryMiB, need)
-	}
-	return nil
-}
-
 // listen passes the guest's messages on.
-func (r *run) listen(stop <-chan struct{}) {
+func (r *run) listen(over <-chan struct{}) {
 	for msg := range messages(r.m.control) {
 		select {
 		case r.messages <- msg:
-		case <-stop:
+		case <-over:
 			return
 		}
 	}
@@ -222,7 +203,7 @@ func (r *run) heard(msg message) error {
 		return &BootError{Kernel: r.c.Kernel.String(), Reason: msg.Error}
 	case msgExited:
 		r.exited = &msg
-		r.result.ExitCode, r.result.Taint, r.result.Killed = msg.Code, msg.Taint, msg.Killed
+		r.result.ExitCode, r.result.Taint, r.result.Killed, r.result.Full = msg.Code, msg.Taint, msg.Killed, msg.Full
 		if !r.c.AllowTaint && (msg.Taint != 0 || len(msg.Log) > 0) {
 			r.health = &KernelError{Kernel: r.c.Kernel.String(), ExitCode: msg.Code, Taint: msg.Taint, Log: msg.Log}
 		}

@@ -63,6 +63,10 @@ func (r runner) run(ctx context.Context, name string, config vm.Config) (vm.Resu
 		notice(fmt.Sprintf("the VM's %d MiB of memory were used up, and its kernel killed %s: give it more with --memory",
 			cmp.Or(config.MemoryMiB, vm.DefaultMemoryMiB), name))
 	}
+	for _, dir := range result.Full {
+		notice(fmt.Sprintf("the VM's file system %s, in half of its %d MiB of memory, is full: give it more with --memory", dir,
+			cmp.Or(config.MemoryMiB, vm.DefaultMemoryMiB)))
+	}
 	return result, err
 }
 
