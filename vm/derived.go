@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,9 @@ import (
 // made again when the file has changed, and the old one is removed.
 func derived(file string, convert func(raw []byte, w io.Writer) error) (*os.File, error) {
 	abs, err := filepath.Abs(file)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs) // however it is reached
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -25,11 +29,12 @@ func derived(file string, convert func(raw []byte, w io.Writer) error) (*os.File
 	}
 	sum := sha256.Sum256([]byte(abs))
 	prefix := hex.EncodeToString(sum[:12])
-	cached, err := cachePath("derived", fmt.Sprintf("%s-%x-%x", prefix, st.Size(), st.ModTime().UnixNano()))
+	cached, err := cachePath(derivedDir, fmt.Sprintf("%s-%x-%x", prefix, st.Size(), st.ModTime().UnixNano()))
 	if err != nil {
 		return nil, err
 	}
 	if f, err := os.Open(cached); err == nil {
+		used(f)
 		return f, nil
 	}
 	raw, err := os.ReadFile(abs)
@@ -49,6 +54,45 @@ func derived(file string, convert func(raw []byte, w io.Writer) error) (*os.File
 		}
 	}
 	return os.Open(cached)
+}
+
+// derivedDir is the folder, in the cache, of what derived writes.
+const derivedDir = "derived"
+
+// used notes that a file of the cache is in use, to the day.
+func used(f *os.File) {
+	if st, err := f.Stat(); err == nil && time.Since(st.ModTime()) > 24*time.Hour {
+		now := time.Now()
+		_ = os.Chtimes(f.Name(), now, now) // at worst it is made again
+	}
+}
+
+// unusedAfter is how long a file of the cache stays that is not used.
+const unusedAfter = 14 * 24 * time.Hour
+
+// PruneCache removes from the user's cache folder what was uncompressed of kernels and modules and was not used for two
+// weeks; with all, all of it. It returns the size of what it removed, in bytes.
+func PruneCache(all bool) (bytes int64, err error) {
+	dir, err := cachePath(derivedDir)
+	if err != nil {
+		return 0, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("look at the cache: %w", err)
+	}
+	for _, e := range entries {
+		st, err := e.Info()
+		if err != nil || !all && time.Since(st.ModTime()) < unusedAfter {
+			continue // gone meanwhile, or of use
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err == nil {
+			bytes += st.Size()
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return bytes, fmt.Errorf("prune the cache: %w", err)
+		}
+	}
+	return bytes, nil
 }
 
 // cachePath returns the path of a file in this project's part of the user's cache folder, and makes its folder.

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/waybill-dev/waybill/ci"
+	"github.com/waybill-dev/waybill/vm"
 	"github.com/waybill-dev/waybill/vm/kernel"
 )
 
@@ -243,8 +244,8 @@ type kernelPruneCommand struct {
 
 // Help is shown by waybill kernel prune --help.
 func (kernelPruneCommand) Help() string {
-	return "Removes kernels that are not in the list any more, or that are there in another version than the list says, and " +
-		"what fetches that were killed left behind."
+	return "Removes kernels that are not in the list any more, or that are there in another version than the list says, " +
+		"what fetches that were killed left behind, and uncompressed images and modules that were not used for two weeks."
 }
 
 func (c kernelPruneCommand) Run() error {
@@ -255,6 +256,13 @@ func (c kernelPruneCommand) Run() error {
 	removed, err := store.Prune(c.All)
 	for _, r := range removed {
 		fmt.Printf("removed %s (%s): %s\n", r.Name, r.Why, mebibytes(r.Bytes))
+	}
+	if err != nil {
+		return err
+	}
+	bytes, err := vm.PruneCache(c.All)
+	if bytes > 0 {
+		fmt.Printf("removed what was uncompressed of kernels: %s\n", mebibytes(bytes))
 	}
 	return err
 }

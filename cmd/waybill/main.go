@@ -72,8 +72,12 @@ func status(err error) int {
 	if s, ok := errors.AsType[exitStatus](err); ok {
 		return int(s)
 	}
+	code := exitOf(err)
+	if i, ok := errors.AsType[*vm.InterruptedError](err); ok {
+		err = i // whoever interrupted it knows where
+	}
 	fmt.Fprintf(os.Stderr, "waybill: %s\n", err)
-	return exitOf(err)
+	return code
 }
 
 // exitOf is the exit status that stands for an error.

@@ -25,8 +25,6 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the command as users do. The scripts read as documentation of what it answers to bad input.
 func TestScripts(t *testing.T) {
-	cache, err := os.UserCacheDir()
-	qt.Assert(t, qt.IsNil(err))
 	command, err := exec.LookPath("waybill")
 	qt.Assert(t, qt.IsNil(err))
 	goEnv := map[string]string{}
@@ -36,9 +34,12 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			// A cache of its own, so that nothing depends on what this machine has; scripts that boot take the real one.
+			// A cache of its own, so that nothing depends on what this machine has; scripts that boot take what the real one has.
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
-			e.Setenv("REAL_CACHE", cache)
+			e.Setenv("REAL_CACHE", filepath.Join(e.WorkDir, "linked"))
+			if noVM() == nil {
+				linkCache(t, filepath.Join(e.WorkDir, "linked"), true)
+			}
 			e.Setenv("WAYBILL_BIN", filepath.Dir(command))
 			// For scripts that run go test; a cache of Go's own would have to compile the standard library.
 			for _, name := range []string{"GOCACHE", "GOMODCACHE"} {

@@ -12,6 +12,26 @@ import (
 // notice prints a line about something that takes a while.
 func notice(line string) { fmt.Fprintln(os.Stderr, "waybill: "+line) }
 
+// console shows what a kernel writes to its console.
+type console struct {
+	w    io.Writer
+	open bool // the last line has no end yet
+}
+
+func (c *console) Write(b []byte) (int, error) {
+	if len(b) > 0 {
+		c.open = b[len(b)-1] != '\n'
+	}
+	return c.w.Write(b)
+}
+
+// end ends the line that a machine was in the middle of when it ended.
+func (c *console) end() {
+	if c.open {
+		fmt.Fprintln(c.w)
+	}
+}
+
 // passing is a line on a terminal that disappears as soon as there is something better to show. Where standard error
 // is no terminal, it shows nothing.
 type passing struct {

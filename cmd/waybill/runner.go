@@ -20,6 +20,7 @@ import (
 type runner struct {
 	store   kernel.Store
 	modules string // the user's folder of modules; empty: those that belong to the kernel
+	console bool   // show the kernel's console on standard error
 }
 
 // runInVM runs this executable with args in a VM under a named kernel, with host programs beside it, and returns its
@@ -58,6 +59,11 @@ func (r runner) run(ctx context.Context, name string, config vm.Config) (vm.Resu
 	line := newPassing(fmt.Sprintf("waybill: booting kernel %s …", name))
 	defer line.clear()
 	config.Stdout, config.Stderr = line.before(os.Stdout), line.before(os.Stderr)
+	if r.console {
+		c := &console{w: line.before(os.Stderr)}
+		defer c.end()
+		config.Console = c
+	}
 	result, err := vm.Run(ctx, config)
 	for _, name := range result.Killed {
 		notice(fmt.Sprintf("the VM's %d MiB of memory were used up, and its kernel killed %s: give it more with --memory",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -66,7 +65,7 @@ func (c vmCommand) Run(ctx context.Context) error {
 	if c.Modules != "" && len(kernels) > 1 {
 		return errors.New("--modules belongs to one kernel: name one")
 	}
-	r := runner{store: store, modules: c.Modules}
+	r := runner{store: store, modules: c.Modules, console: c.Console}
 	if len(kernels) == 1 {
 		return outcome(r.run(ctx, kernels[0], config))
 	}
@@ -103,9 +102,6 @@ func (c vmCommand) config() (vm.Config, error) {
 	config.Timeout = longestRun(c.Timeout, config.Args)
 	if err := likeGoTest(&config); err != nil {
 		return vm.Config{}, err
-	}
-	if c.Console {
-		config.Console = os.Stderr
 	}
 	addNetworkPrograms(&config)
 	if c.Shell {
