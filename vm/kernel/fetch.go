@@ -19,7 +19,7 @@ import (
 // fetch puts a kernel into the store. It appears there under its name when it is complete, never before.
 func (s Store) fetch(ctx context.Context, src Source, dir string, newest bool) (meta, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return meta{}, fmt.Errorf("make folder for kernels: %w", err)
+		return meta{}, fmt.Errorf("make folder for kernels: %w", withAdvice(err, dir))
 	}
 	unlock, err := lock(ctx, filepath.Join(dir, "."+src.Name+".lock"), func() {
 		s.progress("kernel %s: waiting for another process that fetches it", src.Name)
@@ -40,12 +40,29 @@ func (s Store) fetch(ctx context.Context, src Source, dir string, newest bool) (
 	defer os.RemoveAll(work)
 	m, err := s.fetchInto(ctx, src, work, newest)
 	if err != nil {
-		return meta{}, fmt.Errorf("fetch kernel %s: %w", src.Name, err)
+		return meta{}, fmt.Errorf("fetch kernel %s: %w", src.Name, withAdvice(err, dir))
 	}
 	if err := replace(filepath.Join(work, "kernel"), at); err != nil {
 		return meta{}, fmt.Errorf("put kernel %s into the cache: %w", src.Name, err)
 	}
 	return m, nil
+}
+
+// isFull tells whether an error is about a disk without room, in words of the system's or of a tool's.
+func isFull(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) ||
+		strings.Contains(err.Error(), "No space left on device") || strings.Contains(err.Error(), "Disk quota exceeded")
+}
+
+// withAdvice says what to do about the folder of kernels if it has no room, or may not be written to.
+func withAdvice(err error, dir string) error {
+	switch {
+	case isFull(err):
+		return fmt.Errorf("%w: make room in %s", err, dir)
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: set XDG_CACHE_HOME to a folder that can be written to", err)
+	}
+	return err
 }
 
 // replace puts a folder in the place of another one, which may not exist.

@@ -134,11 +134,11 @@ func (s Store) byPath(ctx context.Context, name string) (vm.Kernel, error) {
 	k := vm.Kernel{Name: name, Image: abs}
 	switch {
 	case st.IsDir():
-		k.Image, err = imageIn(abs)
+		k.Image, err = imageIn(abs, name)
 	case isPackage(abs):
 		var dir string
 		if dir, err = s.unpacked(ctx, abs); err == nil {
-			k.Image, err = imageIn(dir)
+			k.Image, err = imageIn(dir, name)
 		}
 	default:
 		if err = readable(abs); err == nil && version(abs) == "" {
@@ -148,8 +148,8 @@ func (s Store) byPath(ctx context.Context, name string) (vm.Kernel, error) {
 	return k, err
 }
 
-// imageIn finds the one image in a folder.
-func imageIn(dir string) (string, error) {
+// imageIn finds the one image in a folder, or in what a package was unpacked into; what the user calls it is for errors.
+func imageIn(dir, name string) (string, error) {
 	var found []string
 	for _, pattern := range []string{
 		"vmlinuz", "boot/vmlinuz*", "lib/modules/*/vmlinuz", "usr/lib/modules/*/vmlinuz", "arch/x86/boot/bzImage",
@@ -163,9 +163,9 @@ func imageIn(dir string) (string, error) {
 	switch {
 	case len(found) == 0:
 		return "", fmt.Errorf("%s holds no kernel: there is no vmlinuz, boot/vmlinuz*, lib/modules/*/vmlinuz or "+
-			"arch/x86/boot/bzImage in it", dir)
+			"arch/x86/boot/bzImage in it", name)
 	case len(found) > 1 && !slices.ContainsFunc(found, func(f string) bool { return f == filepath.Join(dir, "vmlinuz") }):
-		return "", fmt.Errorf("%s holds several kernels; name one: %s", dir, strings.Join(found, ", "))
+		return "", fmt.Errorf("%s holds several kernels; name one: %s", name, strings.Join(found, ", "))
 	}
 	return found[0], readable(found[0])
 }
@@ -291,13 +291,15 @@ func (s Store) derived(ctx context.Context, file string, build func(dir string) 
 		}
 	}
 	work := at + ".new"
-	err = build(work)
+	if err = os.Mkdir(work, 0o755); err == nil {
+		err = build(work)
+	}
 	if err == nil {
 		err = os.Rename(work, at)
 	}
 	if err != nil {
 		_ = os.RemoveAll(work)
-		return "", err
+		return "", withAdvice(err, dir)
 	}
 	return at, nil
 }
@@ -307,7 +309,7 @@ func (s Store) unpacked(ctx context.Context, deb string) (string, error) {
 	return s.derived(ctx, deb, func(dir string) error {
 		s.progress("unpacking %s, once", filepath.Base(deb))
 		err := unpack(ctx, deb, dir)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !isFull(err) {
 			return fmt.Errorf("%s is damaged or no Debian package; fetch or build it again (%w)", deb, err)
 		}
 		return err
