@@ -1,11 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,17 +34,23 @@ func worked() (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the time that the CPU worked: %w", err)
 	}
-	_, line, ok := bytes.Cut(text, []byte("\ncpu0 "))
-	if !ok {
-		return 0, errors.New("read the time that the CPU worked: /proc/schedstat has no line for it")
-	}
-	var fields [7]int64
-	for i := range fields {
-		if _, err := fmt.Sscan(string(bytes.Fields(line)[i]), &fields[i]); err != nil {
+	return workedOf(string(text))
+}
+
+// workedOf finds that time in the text of /proc/schedstat: the seventh number of the CPU's line.
+func workedOf(text string) (time.Duration, error) {
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 8 || fields[0] != "cpu0" {
+			continue
+		}
+		n, err := strconv.ParseInt(fields[7], 10, 64)
+		if err != nil {
 			return 0, fmt.Errorf("read the time that the CPU worked: %w", err)
 		}
+		return time.Duration(n), nil
 	}
-	return time.Duration(fields[6]), nil
+	return 0, errors.New("read the time that the CPU worked: /proc/schedstat has no line for it")
 }
 
 // ownWork is the CPU time of this process: what reading costs.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -16,21 +17,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// figuresFile is what the guest writes for the host.
-const figuresFile = "figures.json"
+// What the guest writes for the host.
+const (
+	figuresFile = "figures.json"
+	profileFile = "cpu.pprof"
+)
 
 // floodCommand measures every variant on the running kernel.
 type floodCommand struct {
 	Packets int      `default:"5000" help:"Datagrams for each variant (${default})."`
 	Counts  bool     `help:"The clock of this machine counts instructions."`
 	Verbose bool     `short:"v" help:"Show also what each program of the kernel's did."`
+	Profile bool     `help:"Leave a CPU profile of this process as well, in which the tracker reads."`
 	Only    []string `placeholder:"VARIANT" help:"Variants to measure, beside nothing (all)."`
 }
 
 // part is of how many datagrams one measurement is; the median of all counts.
 const part = 1000
 
-// Run measures, prints a table, and leaves the figures in the folder for artifacts, if there is one.
+// Run measures, prints a table, and leaves the figures in the folder for artifacts, if there is one. Events that were
+// neither seen nor counted as lost are an error.
 func (c floodCommand) Run(ctx context.Context) error {
 	if c.Packets < part || c.Packets%part != 0 {
 		return fmt.Errorf("--packets %d: give a multiple of %d", c.Packets, part)
@@ -42,7 +48,7 @@ func (c floodCommand) Run(ctx context.Context) error {
 	r.print(os.Stdout, c.Verbose)
 	dir := os.Getenv("WAYBILL_ARTIFACTS")
 	if dir == "" {
-		return nil
+		return r.unaccounted()
 	}
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -51,7 +57,7 @@ func (c floodCommand) Run(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(dir, figuresFile), text, 0o644); err != nil {
 		return fmt.Errorf("write the figures: %w", err)
 	}
-	return nil
+	return r.unaccounted()
 }
 
 // variant is a way to observe, or not to.
@@ -211,6 +217,11 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, into *re
 	if result.Programs, err = countRuns(part, func() error { return run(ctx, f, o, part) }); err != nil {
 		return figures{}, err
 	}
+	if v.name == full && c.Profile {
+		if err := profile(ctx, f, o); err != nil {
+			return figures{}, err
+		}
+	}
 	if t, ok := o.(*tracking); ok && v.name == full {
 		hits := t.tellApart()
 		if err := run(ctx, f, o, part); err != nil {
@@ -231,6 +242,25 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, into *re
 		into.Setup = timing.all
 	}
 	return result, nil
+}
+
+// profile writes a CPU profile into the folder for artifacts, of a flood that is long enough for some hundred samples.
+func profile(ctx context.Context, f *field, o observer) (err error) {
+	file, err := os.Create(filepath.Join(os.Getenv("WAYBILL_ARTIFACTS"), profileFile))
+	if err != nil {
+		return fmt.Errorf("write a profile: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return fmt.Errorf("profile this process: %w", err)
+	}
+	defer pprof.StopCPUProfile() // before the file is closed
+	for range 50 {
+		if err := run(ctx, f, o, part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // warmUp floods until the ring buffer has come round, so that all of its memory was touched.
@@ -283,6 +313,7 @@ func (c floodCommand) floods(ctx context.Context, f *field, o observer, into *fi
 		if err != nil {
 			return err
 		}
+		into.Mean += float64(to-from) / float64(c.Packets)
 		into.Elapsed += float64(time.Since(started)) / float64(c.Packets)
 		totals = append(totals, float64(to-from)/part)
 		own = append(own, float64(ownTo-ownFrom)/part)
