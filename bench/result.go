@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"text/tabwriter"
 )
 
@@ -114,9 +115,9 @@ func (r *result) printVariants(to io.Writer) {
 		}
 		more := v.Cost - base.Cost
 		packets, events := float64(r.Packets), float64(v.Events)
-		fmt.Fprintf(w, "%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.2f\t%d\t%d\t%d\t%.1f\t%.0f\t%.2f\t  %s\n",
+		fmt.Fprintf(w, "%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.2f\t%d\t%d\t%s\t%.1f\t%.0f\t%.2f\t  %s\n",
 			v.Cost/1000, v.Least/1000, v.Most/1000, v.Mean/1000, more/1000, ratio(more/1000, r.EventsPerPacket), v.Reading/1000,
-			float64(v.Waits)/packets, v.Events, v.Expected, v.Lost, float64(v.Records)/packets,
+			float64(v.Waits)/packets, v.Events, v.Expected, v.lost(), float64(v.Records)/packets,
 			ratio(float64(v.RingBytes), events), ratio(float64(v.Allocations), events), v.title())
 	}
 	_ = w.Flush()
@@ -126,6 +127,14 @@ func (r *result) printVariants(to io.Writer) {
 		}
 	}
 	fmt.Fprintln(to)
+}
+
+// lost is empty for pwru, which does not say.
+func (v figures) lost() string {
+	if v.Name == pwruName {
+		return ""
+	}
+	return strconv.FormatUint(v.Lost, 10)
 }
 
 func (v figures) title() string {
@@ -173,6 +182,10 @@ func (r *result) printPrograms(to io.Writer) {
 		for _, cost := range v.Floods {
 			fmt.Fprintf(to, " %.1f", cost/1000)
 		}
+		if len(v.Programs) == 0 {
+			fmt.Fprintln(to)
+			continue
+		}
 		fmt.Fprintf(to, "\n%s: what each program did\n", v.title())
 		w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
 		fmt.Fprintf(w, "runs a packet\t%s a run\t%s a packet\t  program\n", r.small(), r.unit())
@@ -183,8 +196,10 @@ func (r *result) printPrograms(to io.Writer) {
 		}
 		fmt.Fprintf(w, "\t\t%.2f\t  all programs\n", sum/1000)
 		fmt.Fprintf(w, "\t\t%.2f\t  this process, which reads\n", v.Reading/1000)
-		fmt.Fprintf(w, "\t\t%.2f\t  the rest: getting into programs, waking the reader\n",
-			(v.Cost-base.Cost-sum-v.Reading+base.Reading)/1000)
+		if r.Counts { // by the clock, programs and reader run side by side
+			fmt.Fprintf(w, "\t\t%.2f\t  the rest: getting into programs, waking the reader\n",
+				(v.Cost-base.Cost-sum-v.Reading+base.Reading)/1000)
+		}
 		_ = w.Flush()
 		for _, name := range functions {
 			if n, ok := v.ByFunction[name]; ok {
