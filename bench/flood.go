@@ -29,7 +29,7 @@ type floodCommand struct {
 	Counts  bool     `help:"The clock of this machine counts instructions."`
 	Verbose bool     `short:"v" help:"Show also what each program of the kernel's did."`
 	Profile bool     `help:"Leave a CPU profile of this process as well, in which the tracker reads."`
-	Only    []string `placeholder:"VARIANT" help:"Variants to measure, beside nothing (all)."`
+	Only    []string `sep:"none" placeholder:"VARIANT" help:"Variants to measure, beside nothing (all)."`
 }
 
 // part is of how many datagrams one measurement is; the median of all counts.
@@ -97,9 +97,9 @@ const (
 	empty    = "empty programs"
 	least    = "floor"
 	full     = "waybill"
-	outside  = "waybill, out of scope"
+	outside  = "waybill out of scope"
 	pwruName = "pwru"
-	again    = "nothing, again"
+	again    = "nothing again"
 )
 
 // noCookie is no namespace's.

@@ -21,7 +21,7 @@ type runCommand struct {
 	Kernel  []string `default:"6.12" placeholder:"NAME" help:"Kernels, as waybill kernel list names them (${default})."`
 	Mode    []string `default:"wall,icount" enum:"wall,icount" help:"wall: by the clock, on two CPUs. icount: by counted instructions, on one (${default})."`
 	Packets int      `placeholder:"N" help:"Datagrams for each variant, a multiple of 1000 (20000 by the clock, 10000 counted)."`
-	Only    []string `placeholder:"VARIANT" help:"Variants to measure, beside nothing (all)."`
+	Only    []string `sep:"none" placeholder:"VARIANT" help:"Variants to measure, beside nothing (all)."`
 	Verbose bool     `short:"v" help:"Show also what each program did."`
 	Profile string   `placeholder:"FILE" help:"File for a CPU profile of the process that reads, for go tool pprof; of the last kernel and mode."`
 	History string   `placeholder:"FILE" help:"File to which the figures are appended, a line each."`
