@@ -214,7 +214,7 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, into *re
 	result.RingBytes = used.ringBytes - usedBefore.ringBytes
 	result.Waits, result.Allocations = used.waits-usedBefore.waits, used.allocations-usedBefore.allocations
 
-	if result.Programs, err = countRuns(part, func() error { return run(ctx, f, o, part) }); err != nil {
+	if result.Programs, err = countRuns(part, func() error { return run(ctx, f, o) }); err != nil {
 		return figures{}, err
 	}
 	if v.name == full && c.Profile {
@@ -224,7 +224,7 @@ func (c floodCommand) measure(ctx context.Context, f *field, v variant, into *re
 	}
 	if t, ok := o.(*tracking); ok && v.name == full {
 		hits := t.tellApart()
-		if err := run(ctx, f, o, part); err != nil {
+		if err := run(ctx, f, o); err != nil {
 			return figures{}, err
 		}
 		result.ByFunction = make(map[string]float64)
@@ -256,7 +256,7 @@ func profile(ctx context.Context, f *field, o observer) (err error) {
 	}
 	defer pprof.StopCPUProfile() // before the file is closed
 	for range 50 {
-		if err := run(ctx, f, o, part); err != nil {
+		if err := run(ctx, f, o); err != nil {
 			return err
 		}
 	}
@@ -271,7 +271,7 @@ func warmUp(ctx context.Context, f *field, o observer) error {
 	}
 	const least, most = 2, 20
 	for i := range most {
-		if err := run(ctx, f, o, part); err != nil {
+		if err := run(ctx, f, o); err != nil {
 			return err
 		}
 		now, err := ringTraffic()
@@ -285,7 +285,7 @@ func warmUp(ctx context.Context, f *field, o observer) error {
 	return nil
 }
 
-// floods floods several times, and takes the median.
+// floods measures one flood after another, and takes the median.
 func (c floodCommand) floods(ctx context.Context, f *field, o observer, into *figures) error {
 	var totals, own []float64
 	k := clock{counts: c.Counts}
@@ -302,7 +302,7 @@ func (c floodCommand) floods(ctx context.Context, f *field, o observer, into *fi
 		if err != nil {
 			return err
 		}
-		if err := run(ctx, f, o, part); err != nil {
+		if err := run(ctx, f, o); err != nil {
 			return err
 		}
 		ownTo, err := ownWork()
@@ -326,9 +326,9 @@ func (c floodCommand) floods(ctx context.Context, f *field, o observer, into *fi
 	return nil
 }
 
-// run floods, and waits until all of it was read.
-func run(ctx context.Context, f *field, o observer, n int) error {
-	if err := f.flood(n); err != nil {
+// run floods once, and waits until all of it was read.
+func run(ctx context.Context, f *field, o observer) error {
+	if err := f.flood(part); err != nil {
 		return err
 	}
 	return o.drain(ctx)

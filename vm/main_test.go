@@ -8,9 +8,11 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -88,6 +90,9 @@ func play(role string) int {
 		fmt.Println("ready")
 		_ = unix.Pause()
 		return 0
+	case "count":
+		fmt.Println(runtime.NumCPU(), nanosecondsPerTurn(), nanosecondsPerTurn(), nanosecondsPerTurn())
+		return 0
 	case "taint":
 		const warned = "512" // TAINT_WARN
 		if err := os.WriteFile("/proc/sys/kernel/tainted", []byte(warned), 0); err != nil {
@@ -116,6 +121,19 @@ func play(role string) int {
 	}
 	fmt.Fprintf(os.Stderr, "unknown role %s\n", role)
 	return 1
+}
+
+// turned keeps the compiler from doing away with a loop.
+var turned int
+
+// nanosecondsPerTurn times a loop that takes the same few instructions at each turn.
+func nanosecondsPerTurn() float64 {
+	const turns = 50_000_000
+	start := time.Now()
+	for i := range turns {
+		turned += i
+	}
+	return float64(time.Since(start)) / turns
 }
 
 type zeros struct{}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -128,6 +129,29 @@ func TestKernelPanic(t *testing.T) {
 	qt.Check(t, qt.StringContains(strings.Join(kernelPanic.Console, "\n"), "sysrq_handle_crash"))
 	qt.Check(t, qt.Matches(err.Error(), `(?s)kernel 6\.12 panicked: sysrq triggered crash; the files that the program had `+
 		`written are lost\nlast lines.*`))
+}
+
+// TestCountInstructions times a loop in a guest whose clock counts: as many instructions as there are in a turn, so many
+// nanoseconds does it take, and whatever interrupts it, the timer above all, adds little.
+func TestCountInstructions(t *testing.T) {
+	c := machine(t, "count")
+	c.CountInstructions = true
+	var stdout bytes.Buffer
+	c.Stdout = &stdout
+	result, err := vm.Run(t.Context(), c)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(result.Accel, vm.TCG))
+	var cpus int
+	var turns [3]float64
+	_, err = fmt.Sscan(stdout.String(), &cpus, &turns[0], &turns[1], &turns[2])
+	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", stdout.String()))
+	qt.Check(t, qt.Equals(cpus, 1))
+	for _, turn := range turns {
+		instructions := math.Round(turn)
+		qt.Check(t, qt.IsTrue(instructions >= 1))
+		qt.Check(t, qt.IsTrue(math.Abs(turn-instructions) < 0.05*instructions), qt.Commentf("%f ns a turn", turn))
+		qt.Check(t, qt.Equals(instructions, math.Round(turns[0])))
+	}
 }
 
 func TestArtifactsAndInput(t *testing.T) {
