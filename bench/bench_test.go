@@ -90,7 +90,7 @@ func TestBenchmarkLine(t *testing.T) {
 	qt.Check(t, qt.Equals(found[1], "654.5"))
 }
 
-// TestRecord writes two lines into the history of a repository with changes.
+// TestRecord writes two lines into a history, of a commit without changes.
 func TestRecord(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("needs git")
@@ -104,8 +104,10 @@ func TestRecord(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "history.jsonl")
 	c := runCommand{History: file}
-	qt.Assert(t, qt.IsNil(c.record(t.Context(), sample(), 650)))
-	qt.Assert(t, qt.IsNil(c.record(t.Context(), sample(), 651)))
+	commit, err := describeCommit(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(c.record(sample(), commit, 650)))
+	qt.Assert(t, qt.IsNil(c.record(sample(), commit, 651)))
 	text, err := os.ReadFile(file)
 	qt.Assert(t, qt.IsNil(err))
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")

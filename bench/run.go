@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,6 +45,13 @@ type entry struct {
 
 // Run prints a table for each kernel and mode.
 func (c runCommand) Run(ctx context.Context) error {
+	if c.Profile != "" && len(c.Only) > 0 && !slices.Contains(c.Only, full) {
+		return fmt.Errorf("--profile is of %q: name it by --only too", full)
+	}
+	commit, err := describeCommit(ctx) // what was built; it may change meanwhile
+	if err != nil {
+		return err
+	}
 	assembly, err := measureAssembly(ctx)
 	if err != nil {
 		return err
@@ -59,7 +67,7 @@ func (c runCommand) Run(ctx context.Context) error {
 			if c.History == "" {
 				continue
 			}
-			if err := c.record(ctx, r, assembly); err != nil {
+			if err := c.record(r, commit, assembly); err != nil {
 				return err
 			}
 		}
@@ -158,16 +166,21 @@ func (c runCommand) arguments(kernel, mode, dir, self, pwru string) ([]string, e
 	return append(args, flood...), nil
 }
 
-// record appends a line to the history.
-func (c runCommand) record(ctx context.Context, r *result, assembly float64) error {
+// describeCommit names the commit that this folder is at.
+func describeCommit(ctx context.Context) (string, error) {
 	described, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*").Output()
 	if err != nil {
-		return fmt.Errorf("ask git for the commit: %w", err)
+		return "", fmt.Errorf("ask git for the commit: %w", err)
 	}
+	return strings.TrimSpace(string(described)), nil
+}
+
+// record appends a line to the history.
+func (c runCommand) record(r *result, commit string, assembly float64) error {
 	for i := range r.Variants {
 		r.Variants[i].Programs, r.Variants[i].Floods, r.Variants[i].ByFunction = nil, nil, nil // for people, not for comparisons
 	}
-	e := entry{Time: time.Now().UTC().Truncate(time.Second), Commit: strings.TrimSpace(string(described)), Assembly: assembly, result: *r}
+	e := entry{Time: time.Now().UTC().Truncate(time.Second), Commit: commit, Assembly: assembly, result: *r}
 	line, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("write the history: %w", err)
