@@ -209,3 +209,19 @@ func TestContainsWords(t *testing.T) {
 		qt.Check(t, qt.Equals(containsWords(test.text, test.part), test.want), qt.Commentf("%q in %q", test.part, test.text))
 	}
 }
+
+// TestRenamedReason: a test may name a reason as another kernel does; one that no kernel has is still a mistake.
+func TestRenamedReason(t *testing.T) {
+	evidence := complete()
+	evidence.Reasons = append(evidence.Reasons, "QDISC_DROP_FLOW_LIMIT")
+	j := arrival().drop(1, server, "to-fw", "QDISC_DROP_FLOW_LIMIT", "fq_enqueue+0x11").journey(evidence)
+	for name, want := range map[string]bool{
+		"QDISC_DROP_FLOW_LIMIT": true, "FQ_FLOW_LIMIT": true, "QDISC_DROP": true, "NO_SOCKET": false,
+	} {
+		dropped, err := BeDropped(Reason(name)).Match(j)
+		qt.Check(t, qt.IsNil(err))
+		qt.Check(t, qt.Equals(dropped, want), qt.Commentf("%s", name))
+	}
+	_, err := BeDropped(Reason("QDISC_DROP_BAND_LIMIT")).Match(j)
+	qt.Check(t, qt.ErrorMatches(err, `BeDropped: this kernel has no drop reason "QDISC_DROP_BAND_LIMIT".*`))
+}

@@ -26,8 +26,8 @@ func judgeDrop(e *expectation, o *journey.Outcome) (departure, error) {
 	if d := e.endedIn(o); d.how != "" {
 		return d, nil
 	}
-	if reason := o.Event.Drop.Reason; e.reason != "" && reason != e.reason {
-		return departure{how: "it was dropped with reason " + reason}, nil
+	if e.reason != "" && !o.Event.Drop.Is(e.reason) {
+		return departure{how: "it was dropped with reason " + o.Event.Drop.Reason}, nil
 	}
 	if e.rule == "" && e.policy == "" {
 		return departure{}, nil

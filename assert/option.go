@@ -115,7 +115,8 @@ func (e *expectation) check(matcher string, evidence *journey.Evidence) error {
 				matcher, e.place, names(evidence.Nodes))
 		}
 	}
-	if e.reason != "" && len(evidence.Reasons) > 0 && !slices.Contains(evidence.Reasons, e.reason) {
+	known := func(reason string) bool { return journey.Drop{Reason: reason}.Is(e.reason) }
+	if e.reason != "" && len(evidence.Reasons) > 0 && !slices.ContainsFunc(evidence.Reasons, known) {
 		return fmt.Errorf("%s: this kernel has no drop reason %q%s",
 			matcher, e.reason, suggest(e.reason, evidence.Reasons))
 	}

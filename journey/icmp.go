@@ -61,7 +61,11 @@ func icmpType(kind, code uint8, name string) string {
 // icmp6 describes an ICMPv6 message of at least 4 bytes.
 func (t *transport) icmp6(data []byte, depth int) {
 	kind, code := data[0], data[1]
-	t.text = icmpType(kind, code, layers.CreateICMPv6TypeCode(kind, code).String())
+	name := listenerMessages[kind]
+	if name == "" {
+		name = layers.CreateICMPv6TypeCode(kind, code).String()
+	}
+	t.text = icmpType(kind, code, name)
 	if len(data) < 8 {
 		return
 	}
@@ -79,6 +83,14 @@ func (t *transport) icmp6(data []byte, depth int) {
 	if kind < 128 { // errors
 		t.quote(uint16(layers.EthernetTypeIPv6), data[8:], depth)
 	}
+}
+
+// listenerMessages are those that gopacket has no names for.
+var listenerMessages = map[uint8]string{
+	layers.ICMPv6TypeMLDv1MulticastListenerQueryMessage:    "MulticastListenerQuery",
+	layers.ICMPv6TypeMLDv1MulticastListenerReportMessage:   "MulticastListenerReport",
+	layers.ICMPv6TypeMLDv1MulticastListenerDoneMessage:     "MulticastListenerDone",
+	layers.ICMPv6TypeMLDv2MulticastListenerReportMessageV2: "MulticastListenerReportV2",
 }
 
 // discoverySizes are how long messages of neighbour discovery (RFC 4861) and multicast listeners (RFC 2710, RFC 3810) are
@@ -105,26 +117,32 @@ func (t *transport) discovery(kind uint8, data []byte) {
 	if size >= 24 {
 		target = netip.AddrFrom16([16]byte(data[8:24]))
 	}
+	detail := ""
 	switch kind {
 	case layers.ICMPv6TypeRouterAdvertisement:
-		t.text += fmt.Sprintf(" hop limit %d%s lifetime %ds", data[4], flagNames(data[5]>>6, "other", "managed"),
+		detail = fmt.Sprintf("hop limit %d%s lifetime %ds", data[4], flagNames(data[5]>>6, "other", "managed"),
 			binary.BigEndian.Uint16(data[6:]))
 	case layers.ICMPv6TypeNeighborSolicitation:
-		t.text += fmt.Sprintf(" who-has %s", target)
+		detail = fmt.Sprintf("who-has %s", target)
 	case layers.ICMPv6TypeNeighborAdvertisement:
-		t.text += fmt.Sprintf(" of %s%s", target, flagNames(data[4]>>5, "override", "solicited", "router"))
+		detail = fmt.Sprintf("of %s%s", target, flagNames(data[4]>>5, "override", "solicited", "router"))
 	case layers.ICMPv6TypeRedirect:
-		t.text += fmt.Sprintf(" gateway %s for %s", target, netip.AddrFrom16([16]byte(data[24:40])))
+		detail = fmt.Sprintf("gateway %s for %s", target, netip.AddrFrom16([16]byte(data[24:40])))
 	case layers.ICMPv6TypeMLDv2MulticastListenerReportMessageV2:
 		t.listenerReport(int(binary.BigEndian.Uint16(data[6:])), data[8:])
 		return
 	case layers.ICMPv6TypeMLDv1MulticastListenerQueryMessage, layers.ICMPv6TypeMLDv1MulticastListenerReportMessage,
 		layers.ICMPv6TypeMLDv1MulticastListenerDoneMessage:
-		t.text += fmt.Sprintf(" group %s", target)
+		t.below = append(t.below, fmt.Sprintf("group %s", target))
 		return
 	}
-	if options := ndpOptions(data[size:]); options != "" {
-		t.below = append(t.below, options)
+	if options := ndpOptions(data[size:]); detail == "" {
+		detail = options
+	} else if options != "" {
+		detail += ", " + options
+	}
+	if detail != "" {
+		t.below = append(t.below, detail)
 	}
 }
 
@@ -152,9 +170,9 @@ func ndpOptions(data []byte) string {
 		text := fmt.Sprintf("option %d", option[0])
 		switch kind := layers.ICMPv6Opt(option[0]); {
 		case kind == layers.ICMPv6OptSourceAddress:
-			text = "source " + net.HardwareAddr(option[2:8]).String()
+			text = "source link-address " + net.HardwareAddr(option[2:8]).String()
 		case kind == layers.ICMPv6OptTargetAddress:
-			text = "target " + net.HardwareAddr(option[2:8]).String()
+			text = "target link-address " + net.HardwareAddr(option[2:8]).String()
 		case kind == layers.ICMPv6OptMTU:
 			text = fmt.Sprintf("mtu %d", binary.BigEndian.Uint32(option[4:]))
 		case kind == layers.ICMPv6OptPrefixInfo && len(option) >= 32:

@@ -286,8 +286,15 @@ func skipExtensions(proto layers.IPProtocol, data []byte) extensions {
 
 // protocolName is the protocol as users write it.
 func protocolName(proto layers.IPProtocol) string {
-	if proto == layers.IPProtocolICMPv4 {
+	switch proto {
+	case layers.IPProtocolICMPv4:
 		return "ICMP"
+	case layers.IPProtocolIPv4:
+		return "IPIP"
+	case layers.IPProtocolESP:
+		return "ESP"
+	case layers.IPProtocolAH:
+		return "AH"
 	}
 	if name := proto.String(); !strings.HasPrefix(name, "Unknown") {
 		return name

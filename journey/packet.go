@@ -179,15 +179,19 @@ func versionType(data []byte) uint16 {
 	return 0
 }
 
+// etherTypes are names that differ from gopacket's.
+var etherTypes = map[layers.EthernetType]string{
+	layers.EthernetTypeDot1Q: "802.1Q", layers.EthernetTypeQinQ: "802.1ad", layers.EthernetTypeMPLSUnicast: "MPLS",
+	layers.EthernetTypeMPLSMulticast: "MPLS multicast", layers.EthernetTypeTransparentEthernetBridging: "TEB",
+}
+
 // etherType is a type's name and number.
 func etherType(proto uint16) string {
-	name := layers.EthernetType(proto).String()
-	switch {
-	case proto == uint16(layers.EthernetTypeDot1Q):
-		name = "802.1Q"
-	case proto == uint16(layers.EthernetTypeQinQ):
-		name = "802.1ad"
-	case strings.HasPrefix(name, "Unknown"):
+	name := etherTypes[layers.EthernetType(proto)]
+	if name == "" {
+		name = layers.EthernetType(proto).String()
+	}
+	if strings.HasPrefix(name, "Unknown") {
 		return fmt.Sprintf("%#04x", proto)
 	}
 	return fmt.Sprintf("%s (%#04x)", name, proto)

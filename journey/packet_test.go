@@ -1,6 +1,7 @@
 package journey
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"slices"
@@ -159,16 +160,132 @@ func TestLargePacket(t *testing.T) {
 	qt.Check(t, qt.Equals(p.Flow(), "172.16.42.1.39677 > 172.16.42.2.8080 UDP"))
 }
 
-// FuzzPacket: whatever was captured, it has a line, and only one.
+// TestCutFrames cuts every kind of packet after every byte. What was said of a header that is whole stays said.
+func TestCutFrames(t *testing.T) {
+	for _, f := range frames(t) {
+		t.Run(f.name, func(t *testing.T) {
+			link := f.packet.Network
+			if isVLAN(f.packet.Proto) {
+				link += vlanTag
+			}
+			for n := range f.packet.Data {
+				p := f.packet
+				p.Data = p.Data[:n]
+				lines := p.Lines()
+				checkLines(t, &p)
+				if n > link {
+					qt.Assert(t, qt.Equals(lines[0], f.packet.Lines()[0]), qt.Commentf("%d bytes", n))
+				}
+			}
+		})
+	}
+}
+
+// TestWithoutLink: a packet whose skb has no MAC header, or one that is not Ethernet's, shows the same from there on.
+func TestWithoutLink(t *testing.T) {
+	for _, f := range frames(t) {
+		t.Run(f.name, func(t *testing.T) {
+			all := f.packet.Lines()
+			p := f.packet
+			p.Data, p.Network, p.VLAN = p.Data[p.Network:], 0, nil
+			if isVLAN(p.Proto) {
+				qt.Check(t, qt.DeepEquals(p.Lines()[1:], all[1:])) // with a line for the tag
+			} else {
+				qt.Check(t, qt.DeepEquals(p.Lines(), all[1:]))
+			}
+			// As on an ipgre device, where the MAC header is an IP and a GRE header.
+			p.Network = 24
+			p.Data = slices.Concat([]byte{0x45, 0, 0, 80, 0, 1, 0, 0, 64, 47, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 0, 8, 0}, p.Data)
+			qt.Check(t, qt.DeepEquals(p.Lines()[len(p.Lines())-len(all)+1:], all[1:]))
+			qt.Check(t, qt.Equals(p.Flow(), f.packet.Flow()))
+		})
+	}
+}
+
+// TestNesting: packets in packets are described down to a depth, however many there are.
+func TestNesting(t *testing.T) {
+	data := slices.Concat(bytes.Repeat([]byte{
+		0x45, 0, 0, 0, 0, 1, 0, 0, 64, 4, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+	}, 3000), udpDatagram())
+	lines := (&Packet{Proto: 0x0800, Data: data}).Lines()
+	qt.Check(t, qt.HasLen(lines, maxDepth+2))
+	qt.Check(t, qt.Equals(strings.TrimSpace(lines[maxDepth+1]), "… (further packets inside are not shown)"))
+}
+
+// TestOddPackets: what is odd further on does not hide what comes before it.
+func TestOddPackets(t *testing.T) {
+	tcp := "0a000001 0a000002 1388 0050 00000064 00000000 "
+	for _, test := range []struct {
+		name string
+		data string
+		want string
+	}{{
+		"large GSO", "4500 0000 0001 4000 4006 0000" + tcp + "5010 faf0 0000 0000",
+		"10.0.0.1.5000 > 10.0.0.2.80 tos 0x0 ttl 64 id 1 off 0 [DF] proto TCP (6) flags [.] seq 100 ack 0 win 64240",
+	}, {
+		"a TCP header length that cannot be", "4500 003c 0001 4000 4006 0000" + tcp + "1002 faf0 0000 0000",
+		"10.0.0.1.5000 > 10.0.0.2.80 tos 0x0 ttl 64 id 1 off 0 [DF] len 60 proto TCP (6) flags [S] seq 100 win 64240 " +
+			"len 36 (header length is impossible)",
+	}, {
+		"a TCP option that is too long", "4500 003c 0001 4000 4006 0000" + tcp + "7002 faf0 0000 0000 020405b4 08ff 0000",
+		"10.0.0.1.5000 > 10.0.0.2.80 tos 0x0 ttl 64 id 1 off 0 [DF] len 60 proto TCP (6) flags [S] seq 100 win 64240 " +
+			"len 12 options [mss 1460,TS,…]",
+	}, {
+		"TCP options of odd lengths, unknown ones, the end", "4500 003c 0001 4000 4006 0000" + tcp +
+			"8002 faf0 0000 0000 0203 05 fd04 abcd 22020000",
+		"10.0.0.1.5000 > 10.0.0.2.80 tos 0x0 ttl 64 id 1 off 0 [DF] len 60 proto TCP (6) flags [S] seq 100 win 64240 " +
+			"len 8 options [mss 05,option 253 abcd,tfo request,eol]",
+	}, {
+		"IPv4 options of odd lengths", "4700 003c 0001 4000 4011 0000 0a000001 0a000002 0144 0400 0007 ffff",
+		"10.0.0.1 > 10.0.0.2 tos 0x0 ttl 64 id 1 off 0 [DF] len 60 opts [timestamp,RR,…] proto UDP (17) (truncated)",
+	}, {
+		"an SCTP chunk without a length", "4500 0030 0001 4000 4084 0000 0a000001 0a000002 0001 0002 00000007 00000000 0000 0000",
+		"10.0.0.1.1 > 10.0.0.2.2 tos 0x0 ttl 64 id 1 off 0 [DF] len 48 proto SCTP (132) vtag 0x7 [Data] …",
+	}, {
+		"GRE without its key", "4500 0030 0001 4000 402f 0000 0a000001 0a000002 2000 0800",
+		"10.0.0.1 > 10.0.0.2 tos 0x0 ttl 64 id 1 off 0 [DF] len 48 proto GRE (47) (truncated)",
+	}, {
+		"an ICMP error that quotes too little", "4500 0030 0001 4000 4001 0000 0a000001 0a000002 0b00 0000 0000 0000 4500",
+		"10.0.0.1 > 10.0.0.2 tos 0x0 ttl 64 id 1 off 0 [DF] len 48 proto ICMP (1) type 11 code 0 " +
+			"TimeExceeded(TTLExceeded) about IPv4, truncated: 2 bytes were captured",
+	}, {
+		"an ICMP type without a name", "4500 0030 0001 4000 4001 0000 0a000001 0a000002 fd07 0000 0000 0000",
+		"10.0.0.1 > 10.0.0.2 tos 0x0 ttl 64 id 1 off 0 [DF] len 48 proto ICMP (1) type 253 code 7",
+	}} {
+		t.Run(test.name, func(t *testing.T) {
+			p := Packet{Proto: 0x0800, Len: 60, Data: bytesOf(t, test.data)}
+			qt.Check(t, qt.Equals(p.String(), test.want))
+		})
+	}
+}
+
+// TestNetworkOutOfRange: an offset that cannot be is no reason to fail.
+func TestNetworkOutOfRange(t *testing.T) {
+	for _, network := range []int{-1, 5, 14, 32, 1 << 40} {
+		p := Packet{Proto: 0x0800, Network: network, Data: udpDatagram()}
+		checkLines(t, &p)
+	}
+}
+
+// checkLines: a packet has a text, and no line is empty or two.
+func checkLines(tb testing.TB, p *Packet) {
+	tb.Helper()
+	lines := append(p.Lines(), p.String(), p.Flow())
+	qt.Assert(tb, qt.IsTrue(len(lines) > 2))
+	for _, line := range lines {
+		qt.Assert(tb, qt.Not(qt.Equals(strings.TrimSpace(line), "")))
+		qt.Assert(tb, qt.IsFalse(strings.ContainsAny(line, "\n\r")))
+	}
+}
+
+// FuzzPacket: whatever was captured, it has a text.
 func FuzzPacket(f *testing.F) {
-	f.Add(uint16(0x0800), udpDatagram())
-	f.Add(uint16(0x86dd), slices.Concat([]byte{0x60, 0, 0, 0, 0, 8, 0, 64}, make([]byte, 32), []byte{44, 0, 0, 0, 0, 0, 0, 0}))
-	f.Add(uint16(0x0806), []byte{0, 1, 8, 0, 6, 4, 0, 1})
-	f.Fuzz(func(t *testing.T, proto uint16, data []byte) {
-		p := Packet{Proto: proto, Data: data}
-		for _, line := range []string{p.String(), p.Flow()} {
-			qt.Assert(t, qt.Not(qt.Equals(line, "")))
-			qt.Assert(t, qt.IsFalse(strings.Contains(line, "\n")))
-		}
+	for _, frame := range frames(f) {
+		p := frame.packet
+		f.Add(p.Proto, int16(p.Network), p.Data)
+	}
+	f.Add(uint16(0x86dd), int16(0), slices.Concat([]byte{0x60, 0, 0, 0, 0, 8, 0, 64}, make([]byte, 32), []byte{44, 0, 0, 0, 0, 0, 0, 0}))
+	f.Fuzz(func(t *testing.T, proto uint16, network int16, data []byte) {
+		checkLines(t, &Packet{Proto: proto, Network: int(network), Data: data})
 	})
 }

@@ -33,7 +33,8 @@ func (w *words) flag(name string, set bool) {
 
 func (w words) in(name string) string { return name + " [" + strings.Join(w, " ") + "]" }
 
-func (m *Meta) words() words {
+// String is the metadata in one line; what is zero is left out.
+func (m *Meta) String() string {
 	var w words
 	w.number("len", uint64(m.Len))
 	w.number("data_len", uint64(m.DataLen))
@@ -52,11 +53,8 @@ func (m *Meta) words() words {
 	w.number("priority", uint64(m.Priority))
 	w.number("queue", uint64(m.QueueMapping))
 	w.number("tstamp", m.Tstamp)
-	return w
+	return w.in("skb")
 }
-
-// String is the metadata in one line; what is zero is left out.
-func (m *Meta) String() string { return m.words().in("skb") }
 
 func (m *Meta) checksum() string {
 	switch name := m.IPSummedName(); name {
@@ -87,20 +85,18 @@ func (m *Meta) PktTypeName() string {
 	return stateName(m.PktType, "host", "broadcast", "multicast", "otherhost", "outgoing", "loopback", "user", "kernel")
 }
 
-func (s *Sharing) words() words {
+// String is the sharing in one line; what is zero is left out.
+func (s *Sharing) String() string {
 	var w words
-	w.flag("nohdr", s.NoHdr)
+	w.number("users", uint64(s.Users))
+	w.number("dataref", uint64(s.DataRef))
 	w.flag("cloned", s.Cloned)
+	w.flag("nohdr", s.NoHdr)
 	if s.FClone != 0 {
 		w.add("fclone %s", s.FCloneName())
 	}
-	w.number("users", uint64(s.Users))
-	w.number("dataref", uint64(s.DataRef))
-	return w
+	return w.in("refs")
 }
-
-// String is the sharing in one line; what is zero is left out.
-func (s *Sharing) String() string { return s.words().in("skb") }
 
 // FCloneName names FClone: unavailable, orig (an skb that has room for a clone beside it) or clone (such a clone).
 func (s *Sharing) FCloneName() string { return stateName(s.FClone, "unavailable", "orig", "clone") }

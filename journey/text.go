@@ -107,18 +107,14 @@ func returned(v int64) string {
 	return fmt.Sprint(v)
 }
 
-// buffer is the lines about the skb itself.
+// buffer is the lines about the skb itself; one with nothing in it is left out.
 func (e *Event) buffer() []string {
 	var lines []string
-	var w words
-	if e.Meta != nil {
-		w = append(w, e.Meta.words()...)
+	if e.Meta != nil && *e.Meta != (Meta{}) {
+		lines = append(lines, e.Meta.String())
 	}
-	if e.Sharing != nil {
-		w = append(w, e.Sharing.words()...)
-	}
-	if w != nil {
-		lines = append(lines, w.in("skb"))
+	if e.Sharing != nil && *e.Sharing != (Sharing{}) {
+		lines = append(lines, e.Sharing.String())
 	}
 	if e.GSO != nil && *e.GSO != (GSO{}) {
 		lines = append(lines, e.GSO.String())

@@ -250,13 +250,8 @@ func sctpChunk(kind layers.SCTPChunkType, flags uint8, body []byte) string {
 	switch kind {
 	case layers.SCTPChunkTypeData:
 		if len(body) >= 12 {
-			text := fmt.Sprintf("%s tsn %d stream %d seq %d ppid %d", name, u32(0), u16(4), u16(6), u32(8))
-			for i, bit := range []string{"end", "begin", "unordered"} {
-				if flags&(1<<i) != 0 {
-					text += " " + bit
-				}
-			}
-			return text
+			return fmt.Sprintf("%s tsn %d stream %d seq %d ppid %d%s", name, u32(0), u16(4), u16(6), u32(8),
+				flagNames(flags&7, "end", "begin", "unordered"))
 		}
 	case layers.SCTPChunkTypeInit, layers.SCTPChunkTypeInitAck:
 		if len(body) >= 16 {

@@ -42,36 +42,31 @@ func (t *transport) gre(data []byte, depth int) {
 
 // vxlan describes a VXLAN header (RFC 7348) of at least 8 bytes, and the frame behind it.
 func (t *transport) vxlan(data []byte, depth int) {
-	name := fmt.Sprintf(" vxlan vni %d", binary.BigEndian.Uint32(data[4:])>>8)
-	t.text += name
+	name := fmt.Sprintf("vxlan vni %d", binary.BigEndian.Uint32(data[4:])>>8)
+	line := name
 	if data[0]&0x80 != 0 { // the group policy extension
-		t.text += fmt.Sprintf(" gbp %#x", binary.BigEndian.Uint16(data[2:]))
+		line += fmt.Sprintf(" gbp %#x", binary.BigEndian.Uint16(data[2:]))
 	}
-	t.carry(describeEthernet(data[8:], depth+1), name)
+	t.below = append(t.below, line)
+	t.carry(describeEthernet(data[8:], depth+1), " "+name)
 }
 
 // geneve describes a Geneve header (RFC 8926) of at least 8 bytes, and what it carries.
 func (t *transport) geneve(data []byte, depth int) {
-	name := fmt.Sprintf(" geneve vni %d", binary.BigEndian.Uint32(data[4:])>>8)
+	name := fmt.Sprintf("geneve vni %d", binary.BigEndian.Uint32(data[4:])>>8)
 	proto := binary.BigEndian.Uint16(data[2:])
-	t.text += name
-	if data[1]&0x80 != 0 {
-		t.text += " control"
-	}
-	if data[1]&0x40 != 0 {
-		t.text += " critical"
-	}
-	t.text += " ethertype " + etherType(proto)
+	line := name + flagNames(data[1]>>6, "critical", "control") + " ethertype " + etherType(proto)
 	size := int(data[0]&0x3f) * 4
 	options := data[8:min(8+size, len(data))]
 	if size > 0 {
-		t.below = append(t.below, "options ["+geneveOptions(options)+"]")
+		line += " options [" + geneveOptions(options) + "]"
 	}
 	if len(options) < size {
-		t.text += " (truncated)"
+		t.below = append(t.below, line+" (truncated)")
 		return
 	}
-	t.carry(describeNetwork(proto, data[8+size:], -1, depth+1), name)
+	t.below = append(t.below, line)
+	t.carry(describeNetwork(proto, data[8+size:], -1, depth+1), " "+name)
 }
 
 func geneveOptions(data []byte) string {
