@@ -8,6 +8,29 @@ type Assembler struct {
 	order   []*packet // by first observation
 	earlier map[uint64]bool
 	moving  int
+	slab    slab // where the next events go, so that an event costs no allocation of its own
+}
+
+// slab is room for events; one is taken off its front.
+type slab []entry
+
+// entry is an event of a packet that is being put together, and the next one of the same packet.
+type entry struct {
+	event  Event
+	branch *branch
+	next   *entry
+}
+
+// slabSize is how many events are allocated at once.
+const slabSize = 128
+
+func (s *slab) entry() *entry {
+	if len(*s) == 0 {
+		*s = make([]entry, slabSize)
+	}
+	e := &(*s)[0]
+	*s = (*s)[1:]
+	return e
 }
 
 // NewAssembler returns an assembler for what was first seen at or after mark, in nanoseconds of CLOCK_MONOTONIC. Of
@@ -26,7 +49,8 @@ func (a *Assembler) Add(o Observation) {
 	}
 	p := a.packets[o.ID]
 	if p == nil {
-		p = &packet{id: o.ID, taps: map[tapKey]*tap{}}
+		p = &packet{id: o.ID, slab: &a.slab}
+		p.branches = p.few[:0]
 		a.packets[o.ID] = p
 		a.order = append(a.order, p)
 	}
@@ -53,10 +77,14 @@ func (a *Assembler) MovingJourneys() []string {
 type packet struct {
 	id       ID
 	origin   *OriginInfo
-	events   []Event
+	slab     *slab // the assembler's
+	first    *entry
+	last     *entry
+	events   int // how many there are
 	looks    []look
 	branches []*branch
-	taps     map[tapKey]*tap
+	few      [2]*branch      // where branches begin, because most packets have no more
+	taps     map[tapKey]*tap // nil until there is one
 	moving   int
 }
 
@@ -146,14 +174,26 @@ func (p *packet) see(o *Observation) {
 		p.close(b, o.CPU)
 		b = p.open(o.SKB, nil)
 	}
-	p.events = append(p.events, o.Event)
-	at := len(p.events) - 1
-	b.events = append(b.events, at)
-	b.seen, b.parked = true, false
 	if o.Drop != nil {
-		b.drop = at
+		b.drop = p.events
 	}
+	p.append(o.Event, b)
+	b.seen, b.parked = true, false
 	p.update(b, o.CPU)
+}
+
+// append adds an event of a branch.
+func (p *packet) append(event Event, b *branch) {
+	e := p.slab.entry()
+	e.event, e.branch = event, b
+	if p.last == nil {
+		p.first = e
+	} else {
+		p.last.next = e
+	}
+	p.last = e
+	p.events++
+	b.events++
 }
 
 // frees says that a probe sees skbs on their way out of existence. There, an event of a released skb belongs to the
@@ -226,8 +266,11 @@ func (p *packet) enterTap(o *Observation) {
 	b.parked = false
 	t := &tap{skb: b, shared: o.Shared}
 	if !o.Shared {
-		b.tapped, b.tappedAt = true, len(p.events)
+		b.tapped, b.tappedAt = true, p.events
 		t.kept = append(t.kept, b)
+	}
+	if p.taps == nil {
+		p.taps = map[tapKey]*tap{}
 	}
 	p.taps[tapKey{o.CPU, o.SKB}] = t
 	p.update(b, o.CPU)
@@ -319,7 +362,7 @@ func (p *packet) livingOrNew(skb uint64) *branch {
 func (p *packet) open(skb uint64, parent *branch) *branch {
 	b := &branch{
 		skb: skb, index: len(p.branches), parent: parent, prev: p.latest(skb),
-		eventsBefore: len(p.events), drop: -1,
+		eventsBefore: p.events, drop: -1,
 	}
 	p.branches = append(p.branches, b)
 	return b

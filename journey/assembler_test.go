@@ -409,16 +409,65 @@ func TestSealIsACopy(t *testing.T) {
 	qt.Check(t, qt.Equals(r.Journeys[0].Outcome().Kind, Undetermined))
 }
 
-// BenchmarkAdd feeds packets of five observations.
-func BenchmarkAdd(b *testing.B) {
-	var lines []Observation
-	for _, line := range []string{"0 origin a", "0 see a ip_rcv", "0 see a udp_rcv", "0 enqueue a", "1 release a"} {
-		lines = append(lines, observation(b, line))
+// flight is the observations of a datagram that crosses three namespaces, with the sections of every event.
+func flight(tb testing.TB, events int) []Observation {
+	observations := []Observation{observation(tb, "0 origin a")}
+	for range events {
+		observations = append(observations, Observation{Kind: Seen, Event: demoEvent(1, Function, "ip_rcv")})
 	}
+	observations = append(observations, observation(tb, "0 enqueue a"), observation(tb, "1 release a"))
+	for i := range observations {
+		observations[i].SKB = demoSKB
+	}
+	return observations
+}
+
+// TestAllocations: an event costs no allocation of its own. The observer has allocated its sections; a packet and a
+// branch are allocated once each, and events many at a time.
+func TestAllocations(t *testing.T) {
+	perPacket := func(events int) float64 {
+		observations := flight(t, events)
+		a := NewAssembler(0)
+		head := uint64(0)
+		return testing.AllocsPerRun(500, func() {
+			head++
+			for _, o := range observations {
+				o.ID.Head = head
+				a.Add(o)
+			}
+		})
+	}
+	few, many := perPacket(10), perPacket(10+slabSize)
+	qt.Check(t, qt.IsTrue(many-few <= 1), qt.Commentf("%v allocations for 10 events, %v for %d more", few, many-few, slabSize))
+}
+
+// BenchmarkAssembler puts together packets of 13 events; the figures are for an observation.
+func BenchmarkAssembler(b *testing.B) {
+	observations := flight(b, 13)
+	b.ReportAllocs()
 	a := NewAssembler(0)
 	for i := 0; b.Loop(); i++ {
-		o := lines[i%len(lines)]
-		o.ID.Head = uint64(i / len(lines))
+		if i%(1000*len(observations)) == 0 {
+			a = NewAssembler(0)
+		}
+		o := observations[i%len(observations)]
+		o.ID.Head = uint64(i / len(observations))
 		a.Add(o)
+	}
+}
+
+// BenchmarkSeal makes a record of a thousand such packets.
+func BenchmarkSeal(b *testing.B) {
+	observations := flight(b, 13)
+	a := NewAssembler(0)
+	for i := range 1000 {
+		for _, o := range observations {
+			o.ID.Head = uint64(i)
+			a.Add(o)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		a.Seal(Evidence{})
 	}
 }

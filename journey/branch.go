@@ -8,11 +8,11 @@ type branch struct {
 	index  int
 	parent *branch
 	prev   *branch // the one before it at the same address
-	events []int   // indices into the packet's events
+	events int     // how many of the packet's are its own
 	// eventsBefore is the number of events that the packet had when the branch was opened.
 	eventsBefore int
 
-	cpus    []uint32 // where it was observed
+	cpus    cpuSet // where it was observed
 	lastCPU uint32
 
 	cloned   bool // opened by a clone
@@ -33,14 +33,33 @@ type branch struct {
 	moving bool // as counted
 }
 
-func (b *branch) touch(cpu uint32) {
-	b.lastCPU = cpu
-	if !slices.Contains(b.cpus, cpu) {
-		b.cpus = append(b.cpus, cpu)
+// cpuSet is a set of CPUs: the first 64 as bits, because most machines have no more, and the others as a list.
+type cpuSet struct {
+	bits uint64
+	more []uint32
+}
+
+func (s *cpuSet) add(cpu uint32) {
+	if cpu < 64 {
+		s.bits |= 1 << cpu
+	} else if !slices.Contains(s.more, cpu) {
+		s.more = append(s.more, cpu)
 	}
 }
 
-func (b *branch) on(cpu uint32) bool { return slices.Contains(b.cpus, cpu) }
+func (s *cpuSet) has(cpu uint32) bool {
+	if cpu < 64 {
+		return s.bits&(1<<cpu) != 0
+	}
+	return slices.Contains(s.more, cpu)
+}
+
+func (b *branch) touch(cpu uint32) {
+	b.lastCPU = cpu
+	b.cpus.add(cpu)
+}
+
+func (b *branch) on(cpu uint32) bool { return b.cpus.has(cpu) }
 
 // held says that the skb is known only as the source of clones. It rests with whoever made them.
 func (b *branch) held() bool { return b.holder && !b.seen && !b.tapped && !b.enqueued && !b.parked }
@@ -74,19 +93,20 @@ func (b *branch) role() Role {
 	return Main
 }
 
-// outcome says how the branch ended, in terms of the given events, which are those of its packet. A drop comes first,
+// outcome says how the branch ended, in terms of the events of its packet and of those of its
+// branches, by index. A drop comes first,
 // because a packet that waits unread in a socket when the socket is closed is dropped after it was enqueued. That it
 // was accepted by a socket outweighs that it was freed later: then it was read.
-func (b *branch) outcome(events []Event) Outcome {
+func (b *branch) outcome(events []Event, branches [][]int) Outcome {
 	o := Outcome{Kind: Undetermined}
-	if len(b.events) > 0 {
-		o.Event = &events[b.events[len(b.events)-1]]
+	if own := branches[b.index]; len(own) > 0 {
+		o.Event = &events[own[len(own)-1]]
 	}
 	switch {
 	case b.drop >= 0:
 		o.Kind = Dropped
 		o.Event = &events[b.drop]
-		o.Rule = b.rule(events)
+		o.Rule = b.rule(events, branches[b.index])
 		o.NetNS, o.Device = o.Event.NetNS, o.Event.Device
 	case b.enqueued:
 		o.Kind, o.Place = Delivered, Socket
@@ -102,19 +122,19 @@ func (b *branch) outcome(events []Event) Outcome {
 	case b.held():
 		o.Kind, o.Place = Queued, HolderQueue
 	}
-	o.LastNetNS, o.LastDevice = b.lastSections(events)
+	o.LastNetNS, o.LastDevice = b.lastSections(events, branches)
 	return o
 }
 
 // rule finds the nftables event that decided a drop: the one right before it, if that was a verdict to drop. With
 // any other event in between, something else judged the packet last. The functions that free it are no such thing.
-func (b *branch) rule(events []Event) *Event {
+func (b *branch) rule(events []Event, own []int) *Event {
 	drop := &events[b.drop]
 	if drop.Drop.Reason != "NETFILTER_DROP" {
 		return nil
 	}
-	for i := slices.Index(b.events, b.drop) - 1; i >= 0; i-- {
-		e := &events[b.events[i]]
+	for i := slices.Index(own, b.drop) - 1; i >= 0; i-- {
+		e := &events[own[i]]
 		switch {
 		case e.NFT != nil && e.NFT.Verdict == "drop":
 			return e
@@ -132,14 +152,14 @@ var dropFunctions = []string{"kfree_skb_reason", "sk_skb_reason_drop"}
 
 // lastSections returns the namespace and device in which the branch was last seen; those of its parent at the time
 // of cloning, if it never was.
-func (b *branch) lastSections(events []Event) (ns *NetNS, dev *Device) {
+func (b *branch) lastSections(events []Event, branches [][]int) (ns *NetNS, dev *Device) {
 	until := len(events)
 	for b != nil {
-		for i := len(b.events) - 1; i >= 0; i-- {
-			if b.events[i] >= until {
+		for _, i := range slices.Backward(branches[b.index]) {
+			if i >= until {
 				continue
 			}
-			e := &events[b.events[i]]
+			e := &events[i]
 			if ns == nil {
 				ns, dev = e.NetNS, e.Device
 			}

@@ -148,16 +148,28 @@ func (j *Journey) Summary() string {
 
 // journey makes a Journey of what is known so far. nodes gives names to namespaces, by cookie.
 func (p *packet) journey(nodes map[uint64]string) *Journey {
-	j := &Journey{ID: p.id, Events: make([]Event, len(p.events)), Branches: make([]Branch, len(p.branches))}
-	for i := range p.events {
+	j := &Journey{ID: p.id, Events: make([]Event, 0, p.events), Branches: make([]Branch, len(p.branches))}
+	indices := make([]int, 0, p.events)
+	branches := make([][]int, len(p.branches)) // the events of each, by index; parts of indices
+	for i, b := range p.branches {
+		if b.events == 0 {
+			continue
+		}
+		at := len(indices)
+		indices = indices[:at+b.events]
+		branches[i] = indices[at:at:len(indices)]
+	}
+	for entry := p.first; entry != nil; entry = entry.next {
+		b := entry.branch.index
+		branches[b] = append(branches[b], len(j.Events))
 		// The record may be annotated; what the observer shares between events and assemblers must not change by that.
-		e := p.events[i]
+		e := entry.event
 		e.NetNS = e.NetNS.named(nodes)
 		if e.NFT != nil {
 			nft := *e.NFT
 			e.NFT = &nft
 		}
-		j.Events[i] = e
+		j.Events = append(j.Events, e)
 	}
 	if p.origin != nil {
 		origin := *p.origin
@@ -166,11 +178,11 @@ func (p *packet) journey(nodes map[uint64]string) *Journey {
 	}
 	for i, b := range p.branches {
 		role := b.role()
-		branch := Branch{SKB: b.skb, Parent: -1, Role: role, Auxiliary: role.auxiliary(), Events: b.events, takenAt: b.tappedAt}
+		branch := Branch{SKB: b.skb, Parent: -1, Role: role, Auxiliary: role.auxiliary(), Events: branches[i], takenAt: b.tappedAt}
 		if b.parent != nil {
 			branch.Parent = b.parent.index
 		}
-		branch.Outcome = b.outcome(j.Events)
+		branch.Outcome = b.outcome(j.Events, branches)
 		branch.Outcome.NetNS = branch.Outcome.NetNS.named(nodes)
 		if branch.Outcome.LastNetNS == nil && j.Origin != nil {
 			branch.Outcome.LastNetNS = j.Origin.NetNS

@@ -179,3 +179,23 @@ func TestReturned(t *testing.T) {
 		qt.Check(t, qt.Equals(returned(value), want))
 	}
 }
+
+// FuzzJourneyJSON: what is accepted can be worked with.
+func FuzzJourneyJSON(f *testing.F) {
+	for _, record := range []*Record{everythingRecord(), sealed(demoObservations(), complete())} {
+		written, err := json.Marshal(record.Journeys[0])
+		qt.Assert(f, qt.IsNil(err))
+		f.Add(written)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var j Journey
+		if json.Unmarshal(data, &j) != nil {
+			return
+		}
+		_, _, _ = j.String(), j.Summary(), j.Evidence.Incomplete()
+		written, err := json.Marshal(&j)
+		qt.Assert(t, qt.IsNil(err))
+		var again Journey
+		qt.Assert(t, qt.IsNil(json.Unmarshal(written, &again)))
+	})
+}
