@@ -1,6 +1,8 @@
 package journey
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -41,5 +43,26 @@ func TestReasonTables(t *testing.T) {
 		qt.Check(t, qt.Equals(StableReason(special), special))
 		qt.Check(t, qt.Equals(StableReason(general), general))
 		qt.Check(t, qt.Equals(generalReasons[general], ""))
+	}
+}
+
+// TestReasonsOfKernels: every reason that a kernel has is one that the newest has, by that name or by the name that the
+// tables give it; so no rename is missing. testdata/reasons.txt lists them.
+func TestReasonsOfKernels(t *testing.T) {
+	const newest = "7.3"
+	text, err := os.ReadFile("testdata/reasons.txt")
+	qt.Assert(t, qt.IsNil(err))
+	kernels := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); fields[0] != "#" {
+			kernels[fields[0]] = fields[1:]
+		}
+	}
+	for reason := range kernels {
+		qt.Check(t, qt.SliceContains(kernels[StableReason(reason)], newest), qt.Commentf("%s", reason))
+	}
+	for special, general := range generalReasons {
+		qt.Check(t, qt.SliceContains(kernels[general], "6.1"), qt.Commentf("%s", special))
+		qt.Check(t, qt.Not(qt.SliceContains(kernels[special], "6.12")), qt.Commentf("%s", special))
 	}
 }
