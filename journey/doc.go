@@ -59,7 +59,7 @@
 //	  conntrack  state, status, proto, proto_state, orig, reply {src, src_port, dst, dst_port}, zone, mark, labels
 //	  iptables   family, table, hook, verdict
 //	  nft        family, table, table_handle, chain, chain_handle, rule_handle, rule_text, comment, verdict, target, policy
-//	branch    skb, parent (index or null), role, auxiliary, taken_at, events [index], outcome
+//	branch    skb, parent (index or null), role, auxiliary, taken_at, outcome, events [index]
 //	outcome   kind, event (index), rule_event (index), place, netns, device, last_netns, last_device, unvouched, sentence *
 //	evidence  complete *, sealed, settled, moving, loss [{cause, count}], probes [{kind, name}], nodes {cookie: name},
 //	          reasons, unvouched {cookie: why}

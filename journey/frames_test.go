@@ -89,8 +89,8 @@ func frames(tb testing.TB) []frame {
 		all = append(all, frame{name, Packet{Proto: uint16(proto), Len: uint32(len(data)), Network: 14, Data: data}})
 		return &all[len(all)-1].packet
 	}
-	icmp6 := func(kind, code uint8) *layers.ICMPv6 {
-		return &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, code)}
+	icmp6 := func(kind uint8) *layers.ICMPv6 {
+		return &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, 0)}
 	}
 	icmp4 := func(kind, code uint8) *layers.ICMPv4 {
 		return &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(kind, code), Id: 7, Seq: 1}
@@ -146,7 +146,7 @@ func frames(tb testing.TB) []frame {
 
 	add("UDP over IPv6", ip6, ethernet(ip6), ipv6(17), udp(1000, 53), payload("abc"))
 	hop := &layers.IPv6HopByHop{}
-	hop.Options = []*layers.IPv6HopByHopOption{{OptionType: 5, OptionLength: 4, OptionData: []byte{0, 0, 0, 0}}}
+	hop.Options = []*layers.IPv6HopByHopOption{{OptionType: 1, OptionLength: 4, OptionData: []byte{0, 0, 0, 0}}}
 	hop.NextHeader = layers.IPProtocolIPv6Fragment
 	add("IPv6 with extension headers", ip6, ethernet(ip6), ipv6(layers.IPProtocolIPv6HopByHop), hop,
 		&layers.IPv6Fragment{NextHeader: 17, MoreFragments: true, Identification: 99}, udp(1000, 53), payload("first part"))
@@ -155,25 +155,25 @@ func frames(tb testing.TB) []frame {
 	option := func(kind layers.ICMPv6Opt, data []byte) layers.ICMPv6Options {
 		return layers.ICMPv6Options{{Type: kind, Data: data}}
 	}
-	add("neighbour solicitation", ip6, ethernet(ip6), ipv6(58), icmp6(135, 0),
+	add("neighbour solicitation", ip6, ethernet(ip6), ipv6(58), icmp6(135),
 		&layers.ICMPv6NeighborSolicitation{TargetAddress: ip6B, Options: option(layers.ICMPv6OptSourceAddress, macA)})
-	add("neighbour advertisement", ip6, ethernet(ip6), ipv6(58), icmp6(136, 0),
+	add("neighbour advertisement", ip6, ethernet(ip6), ipv6(58), icmp6(136),
 		&layers.ICMPv6NeighborAdvertisement{Flags: 0x60, TargetAddress: ip6A, Options: option(layers.ICMPv6OptTargetAddress, macA)})
-	add("router solicitation", ip6, ethernet(ip6), ipv6(58), icmp6(133, 0),
+	add("router solicitation", ip6, ethernet(ip6), ipv6(58), icmp6(133),
 		&layers.ICMPv6RouterSolicitation{Options: option(layers.ICMPv6OptSourceAddress, macA)})
 	prefix := append([]byte{64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x07, 0x08, 0, 0, 0, 0}, net.ParseIP("2001:db8::")...)
-	add("router advertisement", ip6, ethernet(ip6), ipv6(58), icmp6(134, 0), &layers.ICMPv6RouterAdvertisement{
+	add("router advertisement", ip6, ethernet(ip6), ipv6(58), icmp6(134), &layers.ICMPv6RouterAdvertisement{
 		HopLimit: 64, Flags: 0x80, RouterLifetime: 1800, Options: layers.ICMPv6Options{
 			{Type: layers.ICMPv6OptPrefixInfo, Data: prefix}, {Type: layers.ICMPv6OptMTU, Data: []byte{0, 0, 0, 0, 5, 0xdc}},
 		},
 	})
-	add("MLD report", ip6, ethernet(ip6), ipv6(58), icmp6(143, 0), &layers.MLDv2MulticastListenerReportMessage{
+	add("MLD report", ip6, ethernet(ip6), ipv6(58), icmp6(143), &layers.MLDv2MulticastListenerReportMessage{
 		NumberOfMulticastAddressRecords: 1,
 		MulticastAddressRecords:         []layers.MLDv2MulticastAddressRecord{{RecordType: 4, MulticastAddress: net.ParseIP("ff02::1:ff00:1")}},
 	})
-	add("MLD query, version 1", ip6, ethernet(ip6), ipv6(58), icmp6(130, 0),
+	add("MLD query, version 1", ip6, ethernet(ip6), ipv6(58), icmp6(130),
 		&layers.MLDv1MulticastListenerQueryMessage{MLDv1Message: layers.MLDv1Message{MulticastAddress: net.ParseIP("ff02::5")}})
-	add("packet too big", ip6, ethernet(ip6), ipv6(58), icmp6(2, 0), payload("\x00\x00\x05\x00"), quoted(ipv6(6), syn()))
+	add("packet too big", ip6, ethernet(ip6), ipv6(58), icmp6(2), payload("\x00\x00\x05\x00"), quoted(ipv6(6), syn()))
 
 	sctp := func() *layers.SCTP { return &layers.SCTP{SrcPort: 1000, DstPort: 2000, VerificationTag: 0xabcd} }
 	add("SCTP INIT", ip, ethernet(ip), ipv4(132), sctp(), &layers.SCTPInit{
@@ -197,7 +197,7 @@ func frames(tb testing.TB) []frame {
 		Options: []*layers.GeneveOption{{Class: 0x102, Type: 0x80, Length: 8, Data: []byte{0, 1, 0, 2}}},
 	}, ethernet(ip), ipv4(17), udp(1, 2))
 	add("IP in IP", ip, ethernet(ip), ipv4(4), ipv4(17), udp(1, 2))
-	add("IPv6 in IP (sit)", ip, ethernet(ip), ipv4(41), ipv6(58), icmp6(128, 0), payload("\x00\x05\x00\x06"))
+	add("IPv6 in IP (sit)", ip, ethernet(ip), ipv4(41), ipv6(58), icmp6(128), payload("\x00\x05\x00\x06"))
 	add("ESP", ip, ethernet(ip), ipv4(50), payload("\x00\x00\x10\x01\x00\x00\x00\x07encrypted"))
 	add("ESP in UDP", ip, ethernet(ip), ipv4(17), udp(4500, 4500), payload("\x00\x00\x10\x01\x00\x00\x00\x07encrypted"))
 	add("AH", ip6, ethernet(ip6), ipv6(51), payload("\x11\x04\x00\x00\x00\x00\x10\x02\x00\x00\x00\x08"+strings.Repeat("\xaa", 12)), udp(1, 2))

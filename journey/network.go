@@ -160,7 +160,7 @@ func describeIPv4(data []byte, depth int) description {
 
 // ecn names the congestion bits of a type of service or traffic class.
 func ecn(tos uint8) string {
-	return [4]string{"", " ECT(1)", " ECT(0)", " CE"}[tos&3]
+	return [4]string{"", " ECT(1)", " ECT(0)", " CE"}[tos&3] //nolint:misspell // ECN-capable transport
 }
 
 // ipOptions lists the options of an IPv4 header by name.
