@@ -125,7 +125,7 @@ func (t *transport) discovery(kind uint8, data []byte) {
 	case layers.ICMPv6TypeNeighborSolicitation:
 		detail = fmt.Sprintf("who-has %s", target)
 	case layers.ICMPv6TypeNeighborAdvertisement:
-		detail = fmt.Sprintf("of %s%s", target, flagNames(data[4]>>5, "override", "solicited", "router"))
+		detail = fmt.Sprintf("target %s%s", target, flagNames(data[4]>>5, "override", "solicited", "router"))
 	case layers.ICMPv6TypeRedirect:
 		detail = fmt.Sprintf("gateway %s for %s", target, netip.AddrFrom16([16]byte(data[24:40])))
 	case layers.ICMPv6TypeMLDv2MulticastListenerReportMessageV2:

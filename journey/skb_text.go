@@ -39,21 +39,29 @@ func (m *Meta) String() string {
 	w.number("len", uint64(m.Len))
 	w.number("data_len", uint64(m.DataLen))
 	if m.PktType != 0 {
-		w.add("to %s", m.PktTypeName())
+		w.add("pkt_type %s", m.PktTypeName())
 	}
 	if m.IPSummed != 0 {
 		w.add("csum %s", m.checksum())
 	}
-	w.hex("hash", uint64(m.Hash))
 	if m.Hash != 0 {
-		w.flag("l4", m.L4Hash)
-		w.flag("sw", m.SWHash)
+		w.add("hash %#x%s", m.Hash, m.hashKind())
 	}
 	w.hex("mark", uint64(m.Mark))
 	w.number("priority", uint64(m.Priority))
 	w.number("queue", uint64(m.QueueMapping))
 	w.number("tstamp", m.Tstamp)
 	return w.in("skb")
+}
+
+func (m *Meta) hashKind() string {
+	var w words
+	w.flag("l4", m.L4Hash)
+	w.flag("sw", m.SWHash)
+	if w == nil {
+		return ""
+	}
+	return " (" + strings.Join(w, " ") + ")"
 }
 
 func (m *Meta) checksum() string {
