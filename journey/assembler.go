@@ -162,6 +162,10 @@ func (p *packet) dress(o *Observation) {
 
 // see records an event at a probe.
 func (p *packet) see(o *Observation) {
+	if o.Probe.Kind == Return {
+		p.seeReturn(o)
+		return
+	}
 	b := p.living(o.SKB)
 	if b == nil {
 		if last := p.latest(o.SKB); last != nil && frees(o.Probe) {
@@ -180,6 +184,19 @@ func (p *packet) see(o *Observation) {
 	p.append(o.Event, b)
 	b.seen, b.parked = true, false
 	p.update(b, o.CPU)
+}
+
+// seeReturn records the return of a function. It says what the function did, and nothing of where the skb is: by then it
+// may have been queued, sent by another CPU or freed. So it moves no branch, and begins one only for an skb of which
+// nothing is known.
+func (p *packet) seeReturn(o *Observation) {
+	b := p.latest(o.SKB)
+	if b == nil {
+		b = p.open(o.SKB, nil)
+		b.seen = true
+		p.update(b, o.CPU)
+	}
+	p.append(o.Event, b)
 }
 
 // append adds an event of a branch.

@@ -12,7 +12,7 @@ import (
 //
 //	<cpu> see <skb> [<function>]     <cpu> drop <skb> [<reason>]      <cpu> origin <skb>
 //	<cpu> clone <skb> <new skb>      <cpu> tap <skb> [shared]         <cpu> untap <skb>
-//	<cpu> enqueue|park|resume|release <skb>
+//	<cpu> enqueue|park|resume|release <skb>                           <cpu> return <skb> [<function>]
 //
 // skbs are letters.
 func play(tb testing.TB, a *Assembler, script string) {
@@ -38,6 +38,8 @@ func observation(tb testing.TB, line string) Observation {
 	switch verb {
 	case "see":
 		o.Kind, o.Probe = Seen, Probe{Function, arg}
+	case "return":
+		o.Kind, o.Probe = Seen, Probe{Return, arg}
 	case "drop":
 		o.Kind, o.Probe, o.Drop = Seen, Probe{Tracepoint, "skb:kfree_skb"}, &Drop{Reason: arg}
 	case "origin":
@@ -101,6 +103,22 @@ func TestOutcomes(t *testing.T) {
 		name:   "functions that run while a dropped skb is freed",
 		script: "0 drop a X\n 0 see a skb_release_data\n 0 release a\n 0 see a kfree_skbmem",
 		want:   "a main dropped (X) => dropped",
+	}, {
+		name:   "functions return after the skb was freed",
+		script: "0 see a ip_rcv\n 0 drop a X\n 0 release a\n 0 return a nft_do_chain\n 0 return a ip_rcv",
+		want:   "a main dropped (X) => dropped",
+	}, {
+		name:   "a function returns after it parked the skb",
+		script: "0 origin a\n 0 see a neigh_resolve_output\n 0 park a\n 0 return a neigh_resolve_output",
+		want:   "a main queued (neighbour queue) => queued",
+	}, {
+		name:   "a function returns while another CPU has the skb, before the parking was reported",
+		script: "0 origin a\n 1 see a ip_rcv\n 0 return a __neigh_event_send\n 0 park a",
+		want:   "a main undetermined => undetermined", moving: 1,
+	}, {
+		name:   "an skb of which nothing is known but a return",
+		script: "0 return a skb_clone",
+		want:   "a main undetermined => undetermined", moving: 1,
 	}, {
 		name:   "delivered, not read",
 		script: "0 see a ip_rcv\n 0 enqueue a",

@@ -99,8 +99,10 @@ func (b *branch) role() Role {
 // was accepted by a socket outweighs that it was freed later: then it was read.
 func (b *branch) outcome(events []Event, branches [][]int) Outcome {
 	o := Outcome{Kind: Undetermined}
-	if own := branches[b.index]; len(own) > 0 {
-		o.Event = &events[own[len(own)-1]]
+	for _, i := range branches[b.index] {
+		if o.Event == nil || o.Event.Probe.Kind == Return || events[i].Probe.Kind != Return {
+			o.Event = &events[i]
+		}
 	}
 	switch {
 	case b.drop >= 0:
@@ -127,7 +129,8 @@ func (b *branch) outcome(events []Event, branches [][]int) Outcome {
 }
 
 // rule finds the nftables event that decided a drop: the one right before it, if that was a verdict to drop. With
-// any other event in between, something else judged the packet last. The functions that free it are no such thing.
+// any other event in between, something else judged the packet last. The functions that free it are no such thing, and no
+// function judges when it returns.
 func (b *branch) rule(events []Event, own []int) *Event {
 	drop := &events[b.drop]
 	if drop.Drop.Reason != "NETFILTER_DROP" {
@@ -138,7 +141,8 @@ func (b *branch) rule(events []Event, own []int) *Event {
 		switch {
 		case e.NFT != nil && e.NFT.Verdict == "drop":
 			return e
-		case e.NFT == nil && e.Probe.Kind == Function && slices.Contains(dropFunctions, e.Probe.Name):
+		case e.NFT == nil && e.Probe.Kind == Function && slices.Contains(dropFunctions, e.Probe.Name),
+			e.Probe.Kind == Return: // of __nft_trace_packet, for one
 			continue
 		}
 		return nil
@@ -156,10 +160,10 @@ func (b *branch) lastSections(events []Event, branches [][]int) (ns *NetNS, dev 
 	until := len(events)
 	for b != nil {
 		for _, i := range slices.Backward(branches[b.index]) {
-			if i >= until {
+			e := &events[i]
+			if i >= until || e.Probe.Kind == Return { // on its return a function says where the skb was
 				continue
 			}
-			e := &events[i]
 			if ns == nil {
 				ns, dev = e.NetNS, e.Device
 			}

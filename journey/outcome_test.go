@@ -122,3 +122,27 @@ func TestNoBranches(t *testing.T) {
 	qt.Check(t, qt.Equals(j.Summary(), "a packet of unknown content, 0 events, undetermined #00"))
 	qt.Check(t, qt.Equals(Outcome{Kind: Divided}.String(), "divided: its branches ended in different ways"))
 }
+
+// TestReturnsDoNotJudge: the return of a function between verdict and drop leaves the drop to the rule, and the place and
+// time of the end to the events that tell them.
+func TestReturnsDoNotJudge(t *testing.T) {
+	back := demoEvent(184467460200, Return, "__nft_trace_packet")
+	late := demoEvent(184467471200, Return, "ip_local_deliver")
+	late.NetNS, late.Device = &NetNS{Cookie: clientNS}, nil
+	observations := demoObservations()
+	observations = slices.Concat(observations[:3], []Observation{{Kind: Seen, Event: back}}, observations[3:],
+		[]Observation{{Kind: Seen, Event: late}})
+	j := sealed(observations, complete()).Journeys[0]
+	qt.Assert(t, qt.HasLen(j.Branches, 1))
+	o := j.Outcome()
+	qt.Check(t, qt.Equals(o.Kind, Dropped))
+	qt.Check(t, qt.Equals(o.Rule, &j.Events[1]))
+	qt.Check(t, qt.Equals(o.LastNetNS.Node, "server"))
+
+	late.ID.FirstSeen, late.SKB = 5, 5
+	first := demoEvent(1, Function, "ip_rcv")
+	first.ID, first.SKB = late.ID, late.SKB
+	j = sealed([]Observation{{Kind: Seen, Event: first}, {Kind: Seen, Event: late}}, complete()).Journeys[0]
+	qt.Check(t, qt.Equals(j.Outcome().Event, &j.Events[0]))
+	qt.Check(t, qt.Equals(j.Outcome().LastNetNS.Node, "server"))
+}
