@@ -225,3 +225,15 @@ func TestRenamedReason(t *testing.T) {
 	_, err := BeDropped(Reason("QDISC_DROP_BAND_LIMIT")).Match(j)
 	qt.Check(t, qt.ErrorMatches(err, `BeDropped: this kernel has no drop reason "QDISC_DROP_BAND_LIMIT".*`))
 }
+
+// TestHopNotes: a hop shows what a function returned and what iptables said.
+func TestHopNotes(t *testing.T) {
+	p := arrival().see(1, server, "to-fw", "nf_hook_slow").see(1, server, "to-fw", "ipt_do_table")
+	hops := p.observations[len(p.observations)-2:]
+	returned := int64(-1)
+	hops[0].Probe.Kind, hops[0].Return = journey.Return, &returned
+	hops[1].IPTables = &journey.IPTables{Family: "ip", Table: "filter", Hook: "input", Verdict: "drop"}
+	lines := hopLines(p.journey(complete()), nil)
+	qt.Check(t, qt.StringContains(lines, "nf_hook_slow      returned -1\n"))
+	qt.Check(t, qt.StringContains(lines, "ipt_do_table      iptables table filter hook input drop\n"))
+}

@@ -126,12 +126,18 @@ func shown(i, length int, marked []int) bool {
 	return slices.ContainsFunc(marked, func(m int) bool { return i >= m-5 && i <= m+5 })
 }
 
-// hopNote says what is special about an event: its verdict, the drop, a rewritten packet, a copy.
+// hopNote says what is special about an event: what a function returned, its verdict, the drop, a rewritten packet, a copy.
 func hopNote(j *journey.Journey, event int, flow *string) string {
 	e := &j.Events[event]
 	var notes []string
 	if d := e.Drop; d != nil {
 		notes = append(notes, "reason "+d.Reason)
+	}
+	if e.Return != nil {
+		notes = append(notes, "returned "+e.Returned())
+	}
+	if i := e.IPTables; i != nil {
+		notes = append(notes, i.String())
 	}
 	if n := e.NFT; n != nil {
 		notes = append(notes, verdictNote(n))

@@ -172,11 +172,12 @@ func TestStates(t *testing.T) {
 }
 
 func TestReturned(t *testing.T) {
+	qt.Check(t, qt.Equals((&Event{}).Returned(), ""))
 	for value, want := range map[int64]string{
 		0: "0", 1: "1", -22: "-22", -2147483648: "-2147483648", 1 << 40: "1099511627776",
 		-0x777ffc5a3d00: "0xffff888003a5c300",
 	} {
-		qt.Check(t, qt.Equals(returned(value), want))
+		qt.Check(t, qt.Equals((&Event{Return: &value}).Returned(), want))
 	}
 }
 

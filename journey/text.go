@@ -75,7 +75,7 @@ func (e *Event) sections() []string {
 		lines = append(lines, "  "+f.String())
 	}
 	if e.Return != nil {
-		lines = append(lines, "returned "+returned(*e.Return))
+		lines = append(lines, "returned "+e.Returned())
 	}
 	if e.Drop != nil {
 		lines = append(lines, e.Drop.line())
@@ -99,12 +99,16 @@ func (e *Event) sections() []string {
 	return lines
 }
 
-// returned is a return value: a number, or in hex what is too low for an int and can only be an address.
-func returned(v int64) string {
-	if v < math.MinInt32 {
-		return fmt.Sprintf("%#x", uint64(v))
+// Returned is what the function returned, in words: a number, or in hex what is too low for an int and can only be an
+// address; empty at any probe but a return.
+func (e *Event) Returned() string {
+	switch {
+	case e.Return == nil:
+		return ""
+	case *e.Return < math.MinInt32:
+		return fmt.Sprintf("%#x", uint64(*e.Return))
 	}
-	return fmt.Sprint(v)
+	return fmt.Sprint(*e.Return)
 }
 
 // buffer is the lines about the skb itself; one with nothing in it is left out.
