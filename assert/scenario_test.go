@@ -85,7 +85,7 @@ func (p *path) drop(skb uint64, at *node, device, reason, location string) *path
 func (p *path) journey(evidence journey.Evidence) *journey.Journey {
 	a := journey.NewAssembler(0)
 	for _, o := range p.observations {
-		a.Add(o)
+		a.Add(&o)
 	}
 	return a.Seal(evidence).Journeys[0]
 }

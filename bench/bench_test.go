@@ -85,7 +85,7 @@ func TestArguments(t *testing.T) {
 }
 
 func TestBenchmarkLine(t *testing.T) {
-	found := benchmarkLine.FindStringSubmatch("goos: linux\nBenchmarkAdd-2   \t 1876412\t       654.5 ns/op\nPASS\n")
+	found := benchmarkLine.FindStringSubmatch("goos: linux\nBenchmarkAssembler-2   \t 1876412\t       654.5 ns/op\nPASS\n")
 	qt.Assert(t, qt.HasLen(found, 2))
 	qt.Check(t, qt.Equals(found[1], "654.5"))
 }

@@ -76,7 +76,7 @@ func openTracking(cookies []uint64, timing *laps) (*tracking, error) {
 }
 
 // sink runs on the tracker's reading goroutine. A barrier is between it and those that read the counts.
-func (t *tracking) sink(o journey.Observation) {
+func (t *tracking) sink(o *journey.Observation) {
 	t.seen.records++
 	if o.Kind == journey.Seen && o.Probe.Kind == journey.Function {
 		t.seen.events++

@@ -80,7 +80,7 @@ var benchmarkLine = regexp.MustCompile(`(?m)^Benchmark\S+\s+\d+\s+([\d.]+) ns/op
 
 // measureAssembly runs package journey's benchmark, of which one operation is an observation.
 func measureAssembly(ctx context.Context) (float64, error) {
-	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^BenchmarkAdd$", "./journey")
+	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^BenchmarkAssembler$", "./journey")
 	output, err := command.CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("measure the assembler: %w\n%s", err, output)

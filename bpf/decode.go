@@ -1,10 +1,10 @@
 package bpf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"unsafe"
 
@@ -17,7 +17,8 @@ var dropProbe = journey.Probe{Kind: journey.Tracepoint, Name: "skb:kfree_skb"}
 
 func headerOf(raw []byte) (*trackerHeader, error) { return view[trackerHeader](raw) }
 
-var kinds = map[trackerRecordKind]journey.ObservationKind{
+// kinds are the observations that records are made into; a kind of record that is none of them has 0.
+var kinds = [...]journey.ObservationKind{
 	trackerRecordKindKIND_EVENT:     journey.Seen,
 	trackerRecordKindKIND_LOOK:      journey.Looked,
 	trackerRecordKindKIND_ORIGIN:    journey.Origin,
@@ -30,35 +31,40 @@ var kinds = map[trackerRecordKind]journey.ObservationKind{
 	trackerRecordKindKIND_RELEASED:  journey.Released,
 }
 
-// decode turns a record into an observation. It answers false for an event at a probe that is not among the given ones:
-// another scope armed it.
-func (t *Tracker) decode(raw []byte, h *trackerHeader, probes map[uint16]journey.Probe) (journey.Observation, bool, error) {
-	kind, ok := kinds[trackerRecordKind(h.Kind)]
-	if !ok {
-		return journey.Observation{}, false, fmt.Errorf("read a record: unknown kind %d", h.Kind)
+// decoder makes observations of records. An event costs it no allocation, and a look one.
+type decoder struct {
+	reasons *dropReasons
+	// observation is the last one; the next takes its place.
+	observation journey.Observation
+	// The names that come again and again.
+	comm, device name
+}
+
+// decode turns a record into an observation, which is valid until the next one. It answers nil for an event at a probe
+// that is not among the given ones: another scope armed it.
+func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey.Probe) (*journey.Observation, error) {
+	if int(h.Kind) >= len(kinds) || kinds[h.Kind] == 0 {
+		return nil, fmt.Errorf("read a record: unknown kind %d", h.Kind)
 	}
-	o := journey.Observation{
-		Kind: kind,
-		Event: journey.Event{
-			Time: h.Time,
-			CPU:  h.Cpu,
-			PID:  h.Pid,
-			ID:   journey.ID{FirstSeen: h.FirstSeen, Head: h.FirstHead},
-			SKB:  h.Skb,
-		},
-	}
-	switch kind {
+	o := &d.observation
+	*o = journey.Observation{Kind: kinds[h.Kind]}
+	o.Time, o.CPU, o.PID, o.SKB = h.Time, h.Cpu, h.Pid, h.Skb
+	o.ID = journey.ID{FirstSeen: h.FirstSeen, Head: h.FirstHead}
+	switch o.Kind {
 	case journey.Seen:
+		o.Mark = h.Value
 		if h.Probe == uint16(trackerLimitPROBE_KFREE_SKB) {
 			o.Probe = dropProbe
-		} else if o.Probe, ok = probes[h.Probe]; !ok {
-			return o, false, nil
+			return o, d.decodeEvent(raw, h, o)
 		}
-		o.Mark = h.Value
-		return o, true, t.decodeEvent(raw, h, &o)
+		var ok bool
+		if o.Probe, ok = probes[h.Probe]; !ok {
+			return nil, nil
+		}
+		return o, d.decodeEvent(raw, h, o)
 	case journey.Looked:
 		o.Mark = h.Value
-		return o, true, decodeLook(raw, h, &o.Event)
+		return o, d.decodeLook(raw, h, &o.Event)
 	case journey.Origin:
 		o.SocketCookie = h.Value
 		o.NetNS = &journey.NetNS{Cookie: h.Netns}
@@ -69,11 +75,26 @@ func (t *Tracker) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 	case journey.TapEnter:
 		o.Shared = h.Value != 0
 	}
-	return o, true, nil
+	return o, nil
+}
+
+// name is a name that was read, and is likely to be read again.
+type name string
+
+// read returns the C string in a fixed field.
+func (n *name) read(field []int8) string {
+	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(field))), len(field))
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	if string(b) != string(*n) {
+		*n = name(b)
+	}
+	return string(*n)
 }
 
 // decodeEvent reads what follows the header of an event.
-func (t *Tracker) decodeEvent(raw []byte, h *trackerHeader, to *journey.Observation) error {
+func (d *decoder) decodeEvent(raw []byte, h *trackerHeader, to *journey.Observation) error {
 	e, err := view[trackerEvent](raw)
 	if err != nil {
 		return err
@@ -93,11 +114,11 @@ func (t *Tracker) decodeEvent(raw []byte, h *trackerHeader, to *journey.Observat
 		}
 		to.NFT = nft(n)
 	case uint8(trackerSectionHAS_DROP):
-		d, err := view[trackerDropEvent](raw)
+		drop, err := view[trackerDropEvent](raw)
 		if err != nil {
 			return err
 		}
-		to.Drop = &journey.Drop{Reason: t.reasons.name(d.Reason), Location: location(text(d.Location[:]))}
+		to.Drop = &journey.Drop{Reason: d.reasons.name(drop.Reason), Location: location(text(drop.Location[:]))}
 	}
 	return nil
 }
@@ -120,33 +141,46 @@ func decodeMeta(length uint32, m *trackerMeta, to *journey.Event) {
 	}
 }
 
+// looked is what a look has room for, in one piece of memory.
+type looked struct {
+	packet    journey.Packet
+	vlan      journey.VLAN
+	device    journey.Device
+	netns     journey.NetNS
+	conntrack journey.Conntrack
+	data      [trackerLimitPACKET_BYTES]byte
+}
+
 // decodeLook reads what a packet looks like.
-func decodeLook(raw []byte, h *trackerHeader, to *journey.Event) error {
+func (d *decoder) decodeLook(raw []byte, h *trackerHeader, to *journey.Event) error {
 	r, err := view[trackerLookRecord](raw)
 	if err != nil {
 		return err
 	}
 	has := func(s trackerSection) bool { return h.Has&uint8(s) != 0 }
-	l := &r.Look
+	l, made := &r.Look, &looked{}
 
-	to.Comm, to.TID, to.SocketCookie = text(r.Comm[:]), l.Tid, l.Socket
+	to.Comm, to.TID, to.SocketCookie = d.comm.read(r.Comm[:]), l.Tid, l.Socket
 	if h.Netns != 0 {
-		to.NetNS = &journey.NetNS{Cookie: h.Netns, Inum: l.Inum}
+		made.netns = journey.NetNS{Cookie: h.Netns, Inum: l.Inum}
+		to.NetNS = &made.netns
 	}
 	if has(trackerSectionHAS_DEVICE) {
-		to.Device = &journey.Device{Index: l.Ifindex, Name: text(r.Device[:]), RxIndex: l.RxIfindex}
+		made.device = journey.Device{Index: l.Ifindex, Name: d.device.read(r.Device[:]), RxIndex: l.RxIfindex}
+		to.Device = &made.device
 	}
 	if has(trackerSectionHAS_PACKET) {
-		n := min(int(l.Captured), len(l.Packet))
-		to.Packet = &journey.Packet{
-			Proto: l.Protocol, Network: min(int(l.Network), n), Data: slices.Clone(l.Packet[:n]),
-		}
+		n := copy(made.data[:], l.Packet[:min(int(l.Captured), len(l.Packet))])
+		made.packet = journey.Packet{Proto: l.Protocol, Network: min(int(l.Network), n), Data: made.data[:n:n]}
+		to.Packet = &made.packet
 		if has(trackerSectionHAS_VLAN) {
-			to.Packet.VLAN = &journey.VLAN{Proto: l.VlanProto, TCI: l.VlanTci}
+			made.vlan = journey.VLAN{Proto: l.VlanProto, TCI: l.VlanTci}
+			to.Packet.VLAN = &made.vlan
 		}
 	}
 	if has(trackerSectionHAS_CONNTRACK) {
-		to.Conntrack = conntrack(r)
+		made.conntrack = conntrack(r)
+		to.Conntrack = &made.conntrack
 	}
 	return nil
 }
@@ -159,8 +193,8 @@ var conntrackStates = [8]string{
 // infoMask covers the state in skb->_nfct (NFCT_INFOMASK, include/linux/skbuff.h).
 const infoMask = 7
 
-func conntrack(r *trackerLookRecord) *journey.Conntrack {
-	c := &journey.Conntrack{
+func conntrack(r *trackerLookRecord) journey.Conntrack {
+	c := journey.Conntrack{
 		State:  conntrackStates[r.Look.Nfct&infoMask],
 		Status: r.Look.CtStatus,
 		Zone:   r.CtZone,

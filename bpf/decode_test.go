@@ -52,7 +52,7 @@ var (
 	}
 	addresses = cmpopts.EquateComparable(netip.Addr{})
 
-	tracker = &Tracker{reasons: &dropReasons{types: btf.NewCache(), read: map[string]bool{}, names: map[uint32]string{2: "NOT_SPECIFIED", 8: "NETFILTER_DROP"}}}
+	decoding = decoder{reasons: &dropReasons{types: btf.NewCache(), read: map[string]bool{}, names: map[uint32]string{2: "NOT_SPECIFIED", 8: "NETFILTER_DROP"}}}
 )
 
 var sampleHeader = trackerHeader{
@@ -91,10 +91,10 @@ func decodeOne(t *testing.T, raw []byte) journey.Observation {
 	t.Helper()
 	h, err := headerOf(raw)
 	qt.Assert(t, qt.IsNil(err))
-	o, ok, err := tracker.decode(raw, h, armed)
+	o, err := decoding.decode(raw, h, armed)
 	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.IsTrue(ok))
-	return o
+	qt.Assert(t, qt.IsNotNil(o))
+	return *o
 }
 
 func TestDecodeLook(t *testing.T) {
@@ -224,7 +224,7 @@ func TestDecodeVerdict(t *testing.T) {
 
 func TestDecodeLife(t *testing.T) {
 	for kind, want := range kinds {
-		if want == journey.Seen || want == journey.Looked {
+		if want == 0 || want == journey.Seen || want == journey.Looked {
 			continue
 		}
 		h := trackerHeader{FirstSeen: 90, FirstHead: 0xabc, Skb: 0xdef, Value: 5, Netns: 7, Kind: uint8(kind)}
@@ -247,9 +247,9 @@ func TestDecodeOtherScopesProbe(t *testing.T) {
 	e := sampleEvent(9, 0)
 	h, err := headerOf(bytesOf(&e))
 	qt.Assert(t, qt.IsNil(err))
-	_, ok, err := tracker.decode(bytesOf(&e), h, armed)
+	o, err := decoding.decode(bytesOf(&e), h, armed)
 	qt.Assert(t, qt.IsNil(err))
-	qt.Assert(t, qt.IsFalse(ok))
+	qt.Assert(t, qt.IsNil(o))
 }
 
 func FuzzDecode(f *testing.F) {
@@ -266,8 +266,8 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		o, _, err := tracker.decode(b, h, armed)
-		if err == nil && o.Packet != nil && len(o.Packet.Data) > 128 {
+		o, err := decoding.decode(b, h, armed)
+		if err == nil && o != nil && o.Packet != nil && len(o.Packet.Data) > 128 {
 			t.Errorf("%d bytes of packet", len(o.Packet.Data))
 		}
 		if !bytes.Equal(b, raw) {

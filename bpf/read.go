@@ -46,9 +46,9 @@ func (t *Tracker) dispatch(raw []byte) error {
 	if err != nil {
 		return err
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if trackerRecordKind(h.Kind) == trackerRecordKindKIND_BARRIER {
-		t.mu.Lock()
-		defer t.mu.Unlock()
 		if done := t.barriers[h.Value]; done != nil {
 			delete(t.barriers, h.Value)
 			done <- h.Time
@@ -56,20 +56,19 @@ func (t *Tracker) dispatch(raw []byte) error {
 		}
 		return nil
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := t.scopes[h.Scope]
+	s := t.reading
+	if s == nil || s.number != h.Scope || s.closed {
+		s = t.scopes[h.Scope]
+		t.reading = s
+	}
 	if s == nil {
 		return nil // closed, while some of its packets were still alive
 	}
-	o, ok, err := t.decode(raw, h, s.probes)
-	if err != nil {
-		return err
-	}
-	if ok {
+	o, err := t.decoder.decode(raw, h, s.probes)
+	if err == nil && o != nil {
 		s.sink(o)
 	}
-	return nil
+	return err
 }
 
 // Barrier waits until every record that was made before the call has been given to its sink. It returns the barrier's

@@ -127,7 +127,7 @@ func (r *dropReasons) name(reason uint32) string {
 // Reasons lists the names of the drop reasons that the running kernel has, sorted; those of Open vSwitch and of mac80211
 // if their modules are loaded. Reasons that were renamed between kernels have their newer name everywhere.
 func (t *Tracker) Reasons() []string {
-	r := t.reasons
+	r := t.decoder.reasons
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.addModules()

@@ -49,7 +49,7 @@ func TestReasonNames(t *testing.T) {
 	} {
 		qt.Check(t, qt.Equals(r.name(reason), want))
 	}
-	qt.Check(t, qt.DeepEquals((&Tracker{reasons: r}).Reasons(), []string{
+	qt.Check(t, qt.DeepEquals((&Tracker{decoder: decoder{reasons: r}}).Reasons(), []string{
 		"CONSUMED", "NETFILTER_DROP", "QDISC_DROP_BAND_LIMIT", "QDISC_DROP_OVERLIMIT",
 	}))
 }

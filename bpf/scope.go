@@ -18,7 +18,7 @@ type Scope struct {
 	tracker *Tracker
 	number  uint32
 	cookies []uint64
-	sink    func(journey.Observation)
+	sink    func(*journey.Observation)
 	base    []uint64 // counters of this scope's loss slot when it was made
 
 	// probes holds what is armed, by number; guarded by the tracker's mutex.
@@ -29,10 +29,11 @@ type Scope struct {
 
 // Watch registers the namespaces with these cookies; a packet first seen in one of them is followed from then on,
 // wherever it goes. sink receives every observation, one after another, on the tracker's reading goroutine: it must be
-// quick, and must not call the tracker.
+// quick, must not call the tracker, and must not keep the observation, which is overwritten by the next one; the sections
+// that it points to stay.
 //
 // A namespace can be in one scope only.
-func (t *Tracker) Watch(cookies []uint64, sink func(journey.Observation)) (*Scope, error) {
+func (t *Tracker) Watch(cookies []uint64, sink func(*journey.Observation)) (*Scope, error) {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()

@@ -39,7 +39,7 @@ type Tracker struct {
 	hooks      map[string]link.Link // what is always attached, by program
 	reader     *ringbuf.Reader
 	readerDone chan struct{}
-	reasons    *dropReasons
+	decoder    decoder // of the reader
 	losses     missCounters
 
 	attending sync.Mutex // guards attended
@@ -53,6 +53,7 @@ type Tracker struct {
 
 	mu        sync.Mutex
 	scopes    map[uint32]*Scope
+	reading   *Scope // whose record was read last
 	lastScope uint32
 	barriers  map[uint64]chan uint64
 	lastBar   uint64
@@ -133,7 +134,7 @@ func (t *Tracker) load(opts Options) error {
 		}
 	}
 
-	if t.reasons, err = loadDropReasons(t.types); err != nil {
+	if t.decoder.reasons, err = loadDropReasons(t.types); err != nil {
 		return err
 	}
 	if t.reader, err = ringbuf.NewReader(t.collection.Maps[trackerMapRecords]); err != nil {

@@ -58,7 +58,7 @@ func newHost(t *testing.T) *host {
 	return &host{NS: ns, looks: make(map[uint64]journey.Event)}
 }
 
-func (h *host) sink(o journey.Observation) {
+func (h *host) sink(o *journey.Observation) {
 	h.hold.Lock()
 	defer h.hold.Unlock()
 	h.mu.Lock()
@@ -70,7 +70,7 @@ func (h *host) sink(o journey.Observation) {
 	if look, ok := h.looks[o.Mark]; ok {
 		o.Packet, o.Device, o.NetNS, o.Conntrack, o.Comm = look.Packet, look.Device, look.NetNS, look.Conntrack, look.Comm
 	}
-	h.seen = append(h.seen, o)
+	h.seen = append(h.seen, *o)
 }
 
 func (h *host) observations() []journey.Observation {
@@ -244,7 +244,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	before := openFiles()
 	tracker, err := Open(Options{})
 	qt.Assert(t, qt.IsNil(err))
-	scope, err := tracker.Watch(nil, func(journey.Observation) {})
+	scope, err := tracker.Watch(nil, func(*journey.Observation) {})
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(scope.Arm([]string{"ip_rcv"})))
 	qt.Assert(t, qt.IsNil(tracker.Close()))
@@ -254,6 +254,6 @@ func TestCloseLeavesNothing(t *testing.T) {
 
 	_, err = tracker.Barrier(t.Context())
 	qt.Check(t, qt.ErrorMatches(err, "wait for the tracker's records: the tracker is closed"))
-	_, err = tracker.Watch(nil, func(journey.Observation) {})
+	_, err = tracker.Watch(nil, func(*journey.Observation) {})
 	qt.Check(t, qt.ErrorMatches(err, "watch namespaces: the tracker is closed"))
 }

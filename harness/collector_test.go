@@ -12,8 +12,8 @@ import (
 // sets out before is waited for.
 func TestFreeze(t *testing.T) {
 	first, second := journey.ID{FirstSeen: 10, Head: 1}, journey.ID{FirstSeen: 20, Head: 2}
-	note := func(kind journey.ObservationKind, id journey.ID) journey.Observation {
-		return journey.Observation{Kind: kind, Event: journey.Event{ID: id, SKB: id.Head}}
+	note := func(kind journey.ObservationKind, id journey.ID) *journey.Observation {
+		return &journey.Observation{Kind: kind, Event: journey.Event{ID: id, SKB: id.Head}}
 	}
 	c := &collector{changed: make(chan struct{}, 1)}
 	c.begin(5)

@@ -77,7 +77,7 @@ func (l *Lab) watch() error {
 }
 
 // observe is the tracker's sink: it passes on to the trace under way.
-func (l *Lab) observe(o journey.Observation) {
+func (l *Lab) observe(o *journey.Observation) {
 	l.mu.Lock()
 	c := l.current
 	l.mu.Unlock()

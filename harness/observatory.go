@@ -142,7 +142,7 @@ func (o *observatory) holdMilestones() (err error) {
 			o.milestones = append(o.milestones, name)
 		}
 	}
-	if o.defaults, err = o.tracker.Watch(nil, func(journey.Observation) {}); err != nil {
+	if o.defaults, err = o.tracker.Watch(nil, func(*journey.Observation) {}); err != nil {
 		return err
 	}
 	return o.defaults.Arm(o.milestones)

@@ -235,12 +235,12 @@ type collector struct {
 	frozen    bool // what is observed now belongs to no record
 }
 
-func (c *collector) add(o journey.Observation) {
+func (c *collector) add(o *journey.Observation) {
 	c.mu.Lock()
 	switch {
 	case c.frozen:
 	case c.assembler == nil:
-		c.early = append(c.early, o)
+		c.early = append(c.early, *o)
 	default:
 		c.assembler.Add(o)
 	}
@@ -255,8 +255,8 @@ func (c *collector) begin(mark uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.assembler = journey.NewAssembler(mark)
-	for _, o := range c.early {
-		c.assembler.Add(o)
+	for i := range c.early {
+		c.assembler.Add(&c.early[i])
 	}
 	c.early = nil
 }

@@ -39,8 +39,9 @@ func NewAssembler(mark uint64) *Assembler {
 	return &Assembler{mark: mark, packets: map[ID]*packet{}, earlier: map[uint64]bool{}}
 }
 
-// Add takes the next observation. It accepts anything, in any order.
-func (a *Assembler) Add(o Observation) {
+// Add takes the next observation. It accepts anything, in any order. The observation is the caller's again when Add
+// returns, and may have been changed; what it points to is shared.
+func (a *Assembler) Add(o *Observation) {
 	if o.ID.FirstSeen < a.mark {
 		if o.Kind == Origin && o.SocketCookie != 0 {
 			a.earlier[o.SocketCookie] = true
@@ -55,7 +56,7 @@ func (a *Assembler) Add(o Observation) {
 		a.order = append(a.order, p)
 	}
 	before := p.moving
-	p.add(&o)
+	p.add(o)
 	a.moving += p.moving - before
 }
 

@@ -19,7 +19,8 @@ func play(tb testing.TB, a *Assembler, script string) {
 	tb.Helper()
 	for line := range strings.Lines(script) {
 		if line = strings.TrimSpace(line); line != "" {
-			a.Add(observation(tb, line))
+			o := observation(tb, line)
+			a.Add(&o)
 		}
 	}
 }
@@ -451,7 +452,7 @@ func TestAllocations(t *testing.T) {
 			head++
 			for _, o := range observations {
 				o.ID.Head = head
-				a.Add(o)
+				a.Add(&o)
 			}
 		})
 	}
@@ -470,7 +471,7 @@ func BenchmarkAssembler(b *testing.B) {
 		}
 		o := observations[i%len(observations)]
 		o.ID.Head = uint64(i / len(observations))
-		a.Add(o)
+		a.Add(&o)
 	}
 }
 
@@ -481,7 +482,7 @@ func BenchmarkSeal(b *testing.B) {
 	for i := range 1000 {
 		for _, o := range observations {
 			o.ID.Head = uint64(i)
-			a.Add(o)
+			a.Add(&o)
 		}
 	}
 	b.ReportAllocs()

@@ -82,7 +82,7 @@ func complete() Evidence {
 func sealed(observations []Observation, evidence Evidence) *Record {
 	a := NewAssembler(0)
 	for _, o := range observations {
-		a.Add(o)
+		a.Add(&o)
 	}
 	return a.Seal(evidence)
 }

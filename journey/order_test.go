@@ -162,7 +162,8 @@ func FuzzAssembler(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a := NewAssembler(1)
 		for len(data) >= 4 {
-			a.Add(fuzzed([4]byte(data)))
+			o := fuzzed([4]byte(data))
+			a.Add(&o)
 			data = data[4:]
 		}
 		moving := 0

@@ -44,7 +44,7 @@ func TestOfErrors(t *testing.T) {
 	}
 	markedLate := NewAssembler(demoID.FirstSeen + 1)
 	for _, o := range demoObservations() {
-		markedLate.Add(o)
+		markedLate.Add(&o)
 	}
 	for _, test := range []struct {
 		name         string

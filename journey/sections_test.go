@@ -77,9 +77,9 @@ func everythingRecord() *Record {
 	evidence.Reasons = []string{"NETFILTER_DROP", "QDISC_DROP_OVERLIMIT"}
 	evidence.Unvouched = map[uint64]string{serverNS: "it changed"}
 	a := NewAssembler(100)
-	a.Add(Observation{Kind: Origin, Event: Event{ID: ID{FirstSeen: 1}, SocketCookie: 0xea51e4}})
+	a.Add(&Observation{Kind: Origin, Event: Event{ID: ID{FirstSeen: 1}, SocketCookie: 0xea51e4}})
 	for _, o := range everything() {
-		a.Add(o)
+		a.Add(&o)
 	}
 	return a.Seal(evidence)
 }
