@@ -5,28 +5,42 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/waybill-dev/waybill/journey"
 )
 
-// group is a number of functions that are attached, and detached, together.
+// group is a number of probes that are attached, and detached, together.
 type group struct {
-	names []string
-	link  link.Link
-	// program is the group's own; nil if it is one of the tracker's.
-	program *ebpf.Program
+	members  []request
+	links    []link.Link     // in the order in which they are to be closed
+	programs []*ebpf.Program // the group's own
+	counters []missCounter
 }
 
-// attach puts programs at functions, all or none, and sets the probes' groups. The probes' numbers are the cookies.
-func (t *Tracker) attach(functions []function, probes map[string]*probe) error {
-	attach := t.attachEntries
-	if t.family.name == kprobeMulti.name {
-		attach = t.attachMulti
+// attach puts programs at all targets or at none, and sets the probes' groups. A target that only matched a pattern may
+// turn out to let no program attach to it: its probe has no group then.
+func (t *Tracker) attach(targets []target, probes map[request]*probe) error {
+	var multi, single []target
+	for _, target := range targets {
+		if target.kind == journey.Function && t.family.name == kprobeMulti.name {
+			multi = append(multi, target)
+		} else {
+			single = append(single, target)
+		}
 	}
-	groups, err := attach(functions, probes)
+	groups, err := t.attachMulti(multi, probes)
+	if err == nil {
+		var more []*group
+		more, err = t.attachSingle(single, probes)
+		groups = append(groups, more...)
+	}
 	if err != nil {
 		errs := []error{err}
 		for _, g := range groups {
@@ -35,124 +49,261 @@ func (t *Tracker) attach(functions []function, probes map[string]*probe) error {
 		return errors.Join(errs...)
 	}
 	for _, g := range groups {
-		for _, name := range g.names {
-			probes[name].group = g
+		for _, member := range g.members {
+			probes[member].group = g
 		}
 	}
 	return nil
 }
 
 // attachMulti makes a group of all functions that have the same program.
-func (t *Tracker) attachMulti(functions []function, probes map[string]*probe) ([]*group, error) {
-	byProgram := make(map[string][]string)
-	for _, fn := range functions {
-		byProgram[fn.program] = append(byProgram[fn.program], fn.name)
+func (t *Tracker) attachMulti(targets []target, probes map[request]*probe) ([]*group, error) {
+	if len(targets) == 0 {
+		return nil, nil
+	}
+	places, err := t.ambiguous(targets)
+	if err != nil {
+		return nil, err
+	}
+	byProgram := make(map[string][]target)
+	for _, target := range targets {
+		byProgram[target.program] = append(byProgram[target.program], target)
 	}
 	var groups []*group
 	for _, program := range slices.Sorted(maps.Keys(byProgram)) {
-		names := byProgram[program]
-		options := link.KprobeMultiOptions{Symbols: names}
-		for _, name := range names {
-			options.Cookies = append(options.Cookies, uint64(probes[name].number))
+		g := &group{}
+		var byName, byAddress link.KprobeMultiOptions
+		for _, target := range byProgram[program] {
+			g.members = append(g.members, target.request)
+			cookie := target.cookie | uint64(probes[target.request].number)
+			if target.places == 1 {
+				byName.Symbols = append(byName.Symbols, target.name)
+				byName.Cookies = append(byName.Cookies, cookie)
+			}
+			for _, s := range places[target.name] {
+				byAddress.Addresses = append(byAddress.Addresses, uintptr(s.address))
+				byAddress.Cookies = append(byAddress.Cookies, cookie)
+			}
 		}
-		l, err := link.KprobeMulti(t.collection.Programs[program], options)
-		if err != nil {
-			return groups, t.blame(program, names, err)
+		groups = append(groups, g)
+		for _, options := range []link.KprobeMultiOptions{byName, byAddress} {
+			if len(options.Cookies) == 0 {
+				continue
+			}
+			l, err := link.KprobeMulti(t.collection.Programs[program], options)
+			if err != nil {
+				return groups, t.blame(program, g.members, err)
+			}
+			g.links = append(g.links, l)
+			t.watch(g, missCounter{name: program, link: l})
 		}
-		groups = append(groups, &group{names: names, link: l})
-		t.losses.watch(missCounter{name: program, link: l})
 	}
 	return groups, nil
 }
 
+// ambiguous finds where the functions are whose name others have too.
+func (t *Tracker) ambiguous(targets []target) (map[string][]symbol, error) {
+	want := make(map[string]int)
+	for _, target := range targets {
+		if target.places > 1 {
+			want[target.name] = target.places
+		}
+	}
+	if len(want) == 0 {
+		return nil, nil
+	}
+	symbols, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = symbols.Close() }()
+	tracing, err := openTracefs()
+	if err != nil {
+		return nil, err
+	}
+	found, err := functionAddresses(tracing, symbols, slices.Collect(maps.Keys(want)))
+	if err = errors.Join(err, tracing.Close()); err != nil {
+		return nil, err
+	}
+	for name, n := range want {
+		if len(found[name]) != n {
+			return nil, fmt.Errorf("observe %s: %d functions have this name, and the kernel tells where %d of them are", name,
+				n, len(found[name]))
+		}
+	}
+	return found, nil
+}
+
 // blame finds the function because of which several could not be attached.
-func (t *Tracker) blame(program string, names []string, err error) error {
-	for _, name := range names {
-		l, single := link.KprobeMulti(t.collection.Programs[program], link.KprobeMultiOptions{Symbols: []string{name}})
+func (t *Tracker) blame(program string, members []request, err error) error {
+	for _, member := range members {
+		l, single := link.KprobeMulti(t.collection.Programs[program], link.KprobeMultiOptions{Symbols: []string{member.name}})
 		if single != nil {
-			return attachError(name, single)
+			return attachError(member, single)
 		}
 		_ = l.Close()
 	}
-	return fmt.Errorf("observe %v: %w", names, err)
+	return fmt.Errorf("observe %v: %w", members, err)
 }
 
-// attachEntries loads a program for each function, all at once, and makes each a group.
-func (t *Tracker) attachEntries(functions []function, probes map[string]*probe) ([]*group, error) {
-	if len(functions) == 0 {
+// attachSingle loads programs for each target, all at once, and makes each a group.
+func (t *Tracker) attachSingle(targets []target, probes map[request]*probe) ([]*group, error) {
+	if len(targets) == 0 {
 		return nil, nil
 	}
+	loaded, err := t.loadSingle(targets, probes)
+	if err != nil {
+		if len(targets) > 1 {
+			return t.attachEach(targets, probes)
+		}
+		if err = attachError(targets[0].request, err); targets[0].optional && errors.Is(err, ErrNotAttachable) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	defer loaded.Close() // what is taken out of it stays
+	var groups []*group
+	for _, target := range targets {
+		g := &group{members: []request{target.request}}
+		if err := t.attachTo(target, g, loaded); err != nil {
+			if target.optional && errors.Is(err, ErrNotAttachable) {
+				if err := t.detach(g); err != nil {
+					return groups, err
+				}
+				continue
+			}
+			return append(groups, g), err
+		}
+		groups = append(groups, g)
+	}
+	return groups, nil
+}
+
+// attachTo attaches a target's programs.
+func (t *Tracker) attachTo(target target, g *group, loaded *ebpf.Collection) error {
+	for _, one := range t.programsOf(target) {
+		name := one.nameFor(target)
+		program := loaded.DetachProgram(name)
+		g.programs = append(g.programs, program)
+		t.watch(g, missCounter{name: name, program: program})
+		l, err := link.AttachTracing(link.TracingOptions{Program: program})
+		if err != nil {
+			return attachError(target.request, err)
+		}
+		g.links = append([]link.Link{l}, g.links...) // what was attached last goes first
+	}
+	return nil
+}
+
+// attachEach is attachSingle for one after another: it finds the target because of which several could not be loaded.
+func (t *Tracker) attachEach(targets []target, probes map[request]*probe) ([]*group, error) {
+	var groups []*group
+	for i := range targets {
+		more, err := t.attachSingle(targets[i:i+1], probes)
+		groups = append(groups, more...)
+		if err != nil {
+			return groups, err
+		}
+	}
+	return groups, nil
+}
+
+// single is a program that is loaded for one target.
+type single struct {
+	name string // of the tracker's
+	kind ebpf.AttachType
+}
+
+func (s single) nameFor(target target) string { return s.name + " " + target.String() }
+
+// programsOf lists a target's programs, in the order in which they are to be attached. That of a return comes before
+// that of the entry, so that every call whose entry is noted is told when it returns.
+func (t *Tracker) programsOf(target target) []single {
+	switch target.kind {
+	case journey.Function:
+		return []single{{target.program, ebpf.AttachTraceFEntry}}
+	case journey.Return:
+		return []single{{trackerProgCallReturn, ebpf.AttachTraceFExit}, {target.program, ebpf.AttachTraceFEntry}}
+	default:
+		return []single{{target.program, ebpf.AttachTraceRawTp}}
+	}
+}
+
+// loadSingle loads the programs of several targets at once.
+func (t *Tracker) loadSingle(targets []target, probes map[request]*probe) (*ebpf.Collection, error) {
 	spec := &ebpf.CollectionSpec{
 		Maps:      t.spec.Maps,
 		Types:     t.spec.Types,
 		ByteOrder: t.spec.ByteOrder,
 		Programs:  make(map[string]*ebpf.ProgramSpec),
 	}
-	for _, fn := range functions {
-		program := t.entries[fn.program].Copy()
-		program.AttachTo = fn.name
-		spec.Programs[fn.name] = program
+	for _, target := range targets {
+		for _, one := range t.programsOf(target) {
+			program := t.entries[one.name].Copy()
+			program.AttachType = one.kind
+			program.AttachTo = target.place()
+			program.Instructions = withCookie(program.Instructions, target.cookie|uint64(probes[target.request].number))
+			spec.Programs[one.nameFor(target)] = program
+		}
 	}
 	options := t.options
 	options.MapReplacements = t.collection.Maps
-	loaded, err := ebpf.NewCollectionWithOptions(spec, options)
-	if err != nil {
-		if len(functions) == 1 {
-			return nil, attachError(functions[0].name, err)
-		}
-		return nil, t.blameEntry(functions, probes, err)
-	}
-	defer loaded.Close() // what is taken out of it stays
-	var groups []*group
-	for _, fn := range functions {
-		l, err := link.AttachTracing(link.TracingOptions{
-			Program:    loaded.Programs[fn.name],
-			AttachType: ebpf.AttachTraceFEntry, // without it, there would be no cookie
-			Cookie:     uint64(probes[fn.name].number),
-		})
-		if err != nil {
-			return groups, attachError(fn.name, err)
-		}
-		g := &group{names: []string{fn.name}, link: l, program: loaded.DetachProgram(fn.name)}
-		t.losses.watch(missCounter{name: fn.name, program: g.program})
-		groups = append(groups, g)
-	}
-	return groups, nil
+	return ebpf.NewCollectionWithOptions(spec, options)
 }
 
-// blameEntry is blame for a load.
-func (t *Tracker) blameEntry(functions []function, probes map[string]*probe, err error) error {
-	for _, fn := range functions {
-		groups, single := t.attachEntries([]function{fn}, probes)
-		for _, g := range groups {
-			_ = t.detach(g)
-		}
-		if single != nil {
-			return single
+// withCookie makes a cookie a constant of a program that is loaded for one probe: the kernel has cookies for tracepoints
+// since 6.10 only, and a constant costs nothing.
+func withCookie(program asm.Instructions, cookie uint64) asm.Instructions {
+	program = slices.Clone(program)
+	for i, instruction := range program {
+		if instruction.IsBuiltinCall() && asm.BuiltinFunc(instruction.Constant) == asm.FnGetAttachCookie {
+			constant := asm.Mov.Imm(asm.R0, int32(cookie))
+			constant.Metadata = instruction.Metadata
+			program[i] = constant
 		}
 	}
-	return fmt.Errorf("observe %d functions: %w", len(functions), err)
+	return program
 }
 
-// detach ends what attach began for one group.
+func (t *Tracker) watch(g *group, c missCounter) {
+	g.counters = append(g.counters, c)
+	t.losses.watch(c)
+}
+
+// detach ends what attach began for one group. The counters of links are gone with them; programs still run while links
+// are there.
 func (t *Tracker) detach(g *group) error {
-	if g.program == nil {
-		return errors.Join(t.losses.retire(missCounter{link: g.link}), g.link.Close())
+	var errs []error
+	for _, c := range g.counters {
+		if c.link != nil {
+			errs = append(errs, t.losses.retire(missCounter{link: c.link}))
+		}
 	}
-	return errors.Join(g.link.Close(), t.losses.retire(missCounter{program: g.program}), g.program.Close())
+	for _, l := range g.links {
+		errs = append(errs, l.Close())
+	}
+	for _, c := range g.counters {
+		if c.program != nil {
+			errs = append(errs, t.losses.retire(missCounter{program: c.program}))
+		}
+	}
+	for _, p := range g.programs {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // enotsupp is the kernel's internal ENOTSUPP, which it returns for functions with too many arguments.
 const enotsupp = unix.Errno(524)
 
 // attachError says that a function which the kernel's types name is none to which programs can be attached.
-func attachError(name string, err error) error {
+func attachError(r request, err error) error {
 	for _, refusal := range []error{
 		fs.ErrNotExist, unix.ENOENT, unix.ESRCH, unix.EINVAL, unix.EADDRNOTAVAIL, unix.EBUSY, enotsupp, ebpf.ErrNotSupported,
 	} {
 		if errors.Is(err, refusal) {
-			return fmt.Errorf("observe %s: %w: %w", name, ErrNotAttachable, err)
+			return fmt.Errorf("observe %s: %w: %w", r, ErrNotAttachable, err)
 		}
 	}
-	return fmt.Errorf("observe %s: %w", name, err)
+	return fmt.Errorf("observe %s: %w", r, err)
 }

@@ -29,6 +29,7 @@ var kinds = [...]journey.ObservationKind{
 	trackerRecordKindKIND_PARKED:    journey.Parked,
 	trackerRecordKindKIND_RESUMED:   journey.Resumed,
 	trackerRecordKindKIND_RELEASED:  journey.Released,
+	trackerRecordKindKIND_RETURNED:  journey.Seen,
 }
 
 // decoder makes observations of records. An event costs it no allocation, and a look one.
@@ -50,6 +51,9 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 	*o = journey.Observation{Kind: kinds[h.Kind]}
 	o.Time, o.CPU, o.PID, o.SKB = h.Time, h.Cpu, h.Pid, h.Skb
 	o.ID = journey.ID{FirstSeen: h.FirstSeen, Head: h.FirstHead}
+	if trackerRecordKind(h.Kind) == trackerRecordKindKIND_RETURNED {
+		return d.decodeReturn(h, o, probes), nil
+	}
 	switch o.Kind {
 	case journey.Seen:
 		o.Mark = h.Value
@@ -76,6 +80,22 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 		o.Shared = h.Value != 0
 	}
 	return o, nil
+}
+
+// decodeReturn reads what a function returned.
+func (d *decoder) decodeReturn(h *trackerHeader, to *journey.Observation, probes map[uint16]journey.Probe) *journey.Observation {
+	var ok bool
+	if to.Probe, ok = probes[h.Probe]; !ok {
+		return nil
+	}
+	if h.Netns != 0 {
+		to.NetNS = &journey.NetNS{Cookie: h.Netns}
+	}
+	if h.Has != 0 {
+		value := int64(h.Value)
+		to.Return = &value
+	}
+	return to
 }
 
 // name is a name that was read, and is likely to be read again.

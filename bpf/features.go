@@ -78,6 +78,14 @@ var (
 	}
 )
 
+// returns are the programs that note a call; that of the return itself is the same for all.
+var returns = family{
+	name: "fexit",
+	byArgument: []string{
+		trackerProgCallArg0, trackerProgCallArg1, trackerProgCallArg2, trackerProgCallArg3, trackerProgCallArg4,
+	},
+}
+
 func (f family) programs() []string { return append(slices.Clone(f.byArgument), f.nft, f.nftInfo) }
 
 // typedLoads is the kernel's function by which programs of kprobe.multi look into a packet.
@@ -88,7 +96,7 @@ const typedLoads = "bpf_rdonly_cast"
 // is found out by attaching one; here it is whether they can be loaded.
 func (t *Tracker) useFamily(kernel, nft *btf.Spec, opts Options) {
 	t.entries = make(map[string]*ebpf.ProgramSpec)
-	for _, name := range fentry.programs() {
+	for _, name := range slices.Concat(fentry.programs(), returns.byArgument, []string{trackerProgCallReturn}) {
 		t.entries[name] = t.spec.Programs[name]
 		delete(t.spec.Programs, name)
 	}

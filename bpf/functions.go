@@ -3,11 +3,13 @@ package bpf
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/waybill-dev/waybill/journey"
 )
 
 const (
@@ -24,33 +26,211 @@ func findFunction(types *btf.Spec, name string) (*btf.Func, error) {
 	return fn, nil
 }
 
-// function is a kernel function that can be observed.
-type function struct {
-	name    string
-	program string // of the back end's family
+// target is what a request comes to on this kernel.
+type target struct {
+	request
+	program string // that observes it
+	cookie  uint64 // without the probe's number
+	places  int    // how many functions have this name
+	// optional is a target that only matched a pattern.
+	optional bool
 }
 
-// resolve finds the program that can observe the named function.
-func (t *Tracker) resolve(name string) (function, error) {
-	if name == nftFunction {
+// place is the function or the tracepoint, as programs name what they attach to.
+func (t target) place() string {
+	if t.kind == journey.Tracepoint {
+		_, name, _ := strings.Cut(t.name, ":")
+		return name
+	}
+	return t.name
+}
+
+// resolve finds out how a request that is no pattern can be observed.
+func (t *Tracker) resolve(r request) (target, error) {
+	var found target
+	var err error
+	switch {
+	case r.name == nftFunction && r.kind == journey.Function:
 		if t.nft.program == "" {
-			return function{}, fmt.Errorf("observe %s: %s", name, t.nft.why)
+			return target{}, fmt.Errorf("observe %s: %s", r, t.nft.why)
 		}
-		return function{name, t.nft.program}, nil
-	}
-	fn, err := t.lookup(name)
-	if err != nil {
-		return function{}, err
-	}
-	switch i := skbArgument(fn); {
-	case i < 0:
-		return function{}, fmt.Errorf("observe %s: none of its arguments is a struct sk_buff *", name)
-	case i >= len(t.family.byArgument):
-		return function{}, fmt.Errorf("observe %s: its packet is argument %d, and only the first %d can be read", name, i+1,
-			len(t.family.byArgument))
+		found = target{program: t.nft.program, places: 1}
+	case r.kind == journey.Function, r.kind == journey.Return:
+		var declarations []declared
+		if declarations, err = t.catalog.lookup(r.name); err == nil {
+			found, err = t.resolveFunction(r, declarations)
+		}
 	default:
-		return function{name, t.family.byArgument[i]}, nil
+		found, err = t.resolveTracepoint(r)
 	}
+	if err != nil {
+		return target{}, fmt.Errorf("observe %s: %w", r, err)
+	}
+	return found.of(r), nil
+}
+
+// of is the target of a request.
+func (t target) of(r request) target {
+	t.request = r
+	if r.stack {
+		t.cookie |= uint64(trackerCookieCOOKIE_STACK)
+	}
+	return t
+}
+
+func (t *Tracker) resolveFunction(r request, declarations []declared) (target, error) {
+	first := declarations[0]
+	slot, inRegister := first.slot()
+	for _, d := range declarations[1:] {
+		if s, ok := d.slot(); s != slot || ok != inRegister {
+			return target{}, fmt.Errorf("%d functions have this name, and not all have their packet at the same place",
+				len(declarations))
+		}
+	}
+	family := t.family
+	if r.kind == journey.Return {
+		family = returns
+	}
+	if !inRegister || slot >= len(family.byArgument) {
+		return target{}, fmt.Errorf("its packet is argument %d, and only the first %d can be read", first.argument+1,
+			len(family.byArgument))
+	}
+	if len(declarations) > 1 && family.name != kprobeMulti.name {
+		return target{}, fmt.Errorf("%d functions have this name, and programs of the type fentry cannot tell them apart",
+			len(declarations))
+	}
+	found := target{program: family.byArgument[slot], places: len(declarations)}
+	if r.kind == journey.Return {
+		found.cookie = returnCookie(first.result)
+	}
+	return found, nil
+}
+
+// lookup returns all functions of a name at which programs can be attached and that take a packet: at least one, or an
+// error that says why there is none. It wraps [ErrNoFunction] if no function has the name.
+func (c *catalog) lookup(name string) ([]declared, error) {
+	list, err := c.traceable()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNoTracing
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.lookupIn(list.modules(name), name)
+}
+
+// lookupIn is lookup for a name that functions of these modules have.
+func (c *catalog) lookupIn(modules []string, name string) ([]declared, error) {
+	if len(modules) == 0 {
+		return nil, c.whyNot(name)
+	}
+	var found []declared
+	count := make(map[string]int)
+	for _, module := range modules {
+		count[module]++
+	}
+	for _, module := range slices.Compact(modules) {
+		types, err := c.source.types(module)
+		if err != nil {
+			return nil, fmt.Errorf("read the types of the module %s, which has such a function: %w", module, err)
+		}
+		functions, err := find(types, name)
+		if err != nil {
+			return nil, err
+		}
+		if len(functions) == 0 {
+			return nil, fmt.Errorf("%w%s", errNoTypes, inModule(module))
+		}
+		var here []declared
+		for _, fn := range functions {
+			if d, ok := declaration(module, fn); ok {
+				here = append(here, d)
+			}
+		}
+		// Functions of the same name and the same arguments have one declaration.
+		for len(here) > 0 && len(functions) == 1 && len(here) < count[module] {
+			here = append(here, here[0])
+		}
+		found = append(found, here...)
+	}
+	if len(found) == 0 {
+		return nil, errNoPacket
+	}
+	if len(found) < len(modules) {
+		return nil, fmt.Errorf("%d functions have this name, and only %d of them have an argument that is a struct sk_buff *",
+			len(modules), len(found))
+	}
+	return found, nil
+}
+
+var (
+	errNoTracing = fmt.Errorf("%w: it traces no functions", ErrNotAttachable)
+	errNotTraced = fmt.Errorf("%w: it is not to be traced, or runs only while the kernel boots", ErrNotAttachable)
+	errNoPacket  = errors.New("none of its arguments is a struct sk_buff *")
+	errNoTypes   = errors.New("it is there, but the kernel's types do not tell its arguments")
+)
+
+func inModule(module string) string {
+	if module == "" {
+		return ""
+	}
+	return " (module " + module + ")"
+}
+
+// whyNot tells why a function that is not in the list of what can be traced is not.
+func (c *catalog) whyNot(name string) error {
+	for _, types := range c.all() {
+		if functions, err := find(types, name); err == nil && len(functions) > 0 {
+			return errNotTraced
+		}
+	}
+	list, err := c.traceable()
+	if err != nil {
+		return err
+	}
+	if variants := list.variants(name); len(variants) > 0 {
+		return fmt.Errorf("%w; it made %s of it, whose arguments are not known", ErrNoFunction, strings.Join(variants, ", "))
+	}
+	return ErrNoFunction
+}
+
+// resolveTracepoint finds a tracepoint by the type that declares its arguments.
+func (t *Tracker) resolveTracepoint(r request) (target, error) {
+	d, err := t.catalog.tracepoint(r)
+	if err != nil {
+		return target{}, err
+	}
+	// A program of a tracepoint finds each argument at its own place, whatever its size.
+	if d.argument >= len(fentry.byArgument) {
+		return target{}, fmt.Errorf("its packet is argument %d, and only the first %d can be read", d.argument+1,
+			len(fentry.byArgument))
+	}
+	return target{program: fentry.byArgument[d.argument], places: 1}, nil
+}
+
+// tracepoint looks a tracepoint up; the error wraps [ErrNoTracepoint] if there is none.
+func (c *catalog) tracepoint(r request) (declared, error) {
+	name := r.name
+	if group, event, ok := strings.Cut(r.name, ":"); ok {
+		name = event
+		// A group is no more than a heading in tracefs; without it, the user's word is taken.
+		if groups, err := c.tracepoints(); err == nil && !slices.Contains(groups[group], event) {
+			return declared{}, ErrNoTracepoint
+		}
+	}
+	for module, types := range c.all() {
+		var typ *btf.Typedef
+		if err := types.TypeByName(tracepointTypes+name, &typ); errors.Is(err, btf.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return declared{}, err
+		}
+		if d, ok := declaration(module, typ); ok {
+			return d, nil
+		}
+		return declared{}, errNoPacket
+	}
+	return declared{}, ErrNoTracepoint
 }
 
 // verdictProbe says how nftables verdicts are observed: by the program that knows the function's arguments on this kernel,
@@ -85,74 +265,38 @@ func findVerdicts(module *btf.Spec, family family) verdictProbe {
 	return verdictProbe{why: fmt.Sprintf("this kernel gives it arguments that the tracker does not know (%s)", signature)}
 }
 
-// skbArgument returns the position of a function's first argument that is a packet, from 0; -1 if it has none.
-func skbArgument(fn *btf.Func) int {
-	proto, ok := fn.Type.(*btf.FuncProto)
-	if !ok {
-		return -1
+// returnCookie says how a function's return value is to be read.
+func returnCookie(result btf.Type) uint64 {
+	typ := btf.UnderlyingType(result)
+	size, err := btf.Sizeof(typ)
+	if _, void := typ.(*btf.Void); void || err != nil || size == 0 || size > 8 {
+		return 0
 	}
-	return slices.IndexFunc(proto.Params, func(p btf.FuncParam) bool { return structName(p.Type) == "sk_buff" })
+	cookie := uint64(trackerCookieCOOKIE_VALUE) + uint64(64-8*size)*uint64(trackerCookieCOOKIE_SHIFT)
+	signed := false
+	switch typ := typ.(type) {
+	case *btf.Int:
+		signed = typ.Encoding == btf.Signed
+	case *btf.Enum:
+		signed = typ.Signed
+	}
+	if signed {
+		cookie |= uint64(trackerCookieCOOKIE_SIGNED)
+	}
+	return cookie
 }
 
-// structName returns the name of the structure that a parameter points to, const or not; empty if it points to none.
-func structName(t btf.Type) string {
-	pointer, ok := btf.UnderlyingType(t).(*btf.Pointer)
-	if !ok {
-		return ""
-	}
-	if s, ok := btf.UnderlyingType(pointer.Target).(*btf.Struct); ok {
-		return s.Name
-	}
-	return ""
-}
-
-// lookup searches the kernel, then its modules.
-func (t *Tracker) lookup(name string) (*btf.Func, error) {
-	kernel, err := t.types.Kernel()
+// Observable tells whether a probe, written as for [Scope.Arm], can be armed; the error wraps [ErrNoFunction] or
+// [ErrNoTracepoint] if the kernel does not have it.
+func (t *Tracker) Observable(probe string) error {
+	r, err := parseRequest(probe)
 	if err != nil {
-		return nil, fmt.Errorf("observe %s: %w", name, err)
+		return err
 	}
-	fn, err := findFunction(kernel, name)
-	if err == nil {
-		return fn, nil
+	if r.isPattern() {
+		_, err = t.expand(r)
+		return err
 	}
-	if !errors.Is(err, btf.ErrNotFound) {
-		return nil, fmt.Errorf("observe %s: %w", name, err)
-	}
-	modules, err := loadedModules()
-	if err != nil {
-		return nil, fmt.Errorf("observe %s: list the modules: %w", name, err)
-	}
-	for _, module := range modules {
-		types, err := t.types.Module(module)
-		if err != nil {
-			continue // unloaded since it was listed
-		}
-		if fn, err := findFunction(types, name); err == nil {
-			return fn, nil
-		}
-	}
-	return nil, fmt.Errorf("observe %s: %w", name, ErrNoFunction)
-}
-
-// Observable tells whether a function can be armed; the error wraps [ErrNoFunction] if the kernel does not have it.
-func (t *Tracker) Observable(name string) error {
-	_, err := t.resolve(name)
+	_, err = t.resolve(r)
 	return err
-}
-
-// loadedModules lists the modules that have BTF, now: [btf.Cache] remembers its first answer.
-func loadedModules() ([]string, error) {
-	entries, err := os.ReadDir("/sys/kernel/btf")
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if e.Name() != "vmlinux" {
-			names = append(names, e.Name())
-		}
-	}
-	slices.Sort(names)
-	return names, nil
 }

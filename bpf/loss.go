@@ -164,6 +164,7 @@ var lossCauses = map[trackerLossCause]string{
 	trackerLossCauseLOSS_IDENTITIES_FULL: "packets not followed: the identity map was full",
 	trackerLossCauseLOSS_MISSED_END:      "ends of packets missed",
 	trackerLossCauseLOSS_PENDING_FULL:    "calls not followed: the map of calls under way was full",
+	trackerLossCauseLOSS_RETURN:          "returns of functions missed",
 }
 
 // Account is a reading of the loss counters.

@@ -5,76 +5,129 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/waybill-dev/waybill/journey"
 )
 
-// probes are the functions that are attached, for all scopes. Those that were attached together, a group, are
-// detached when nobody holds any of them any more.
+// probes are those that are attached, for all scopes. Those that were attached together, a group, are detached when
+// nobody holds any of them any more.
 type probes struct {
-	byName map[string]*probe
-	last   uint16
+	byRequest map[request]*probe
+	last      uint16
 }
 
 type probe struct {
-	number  uint16 // the attach cookie
+	number  uint16 // the low bits of the attach cookie
 	holders int
 	group   *group
 }
 
-// hold attaches the functions that are not attached yet, and returns the numbers of all, in order. On failure nothing
-// is held.
-func (t *Tracker) hold(functions []string) ([]uint16, error) {
+// held is a probe that is held.
+type held struct {
+	request
+	number uint16
+}
+
+// hold attaches the probes that are not attached yet, and returns all of them. On failure nothing is held.
+func (t *Tracker) hold(texts []string) ([]held, error) {
 	t.arming.Lock()
 	defer t.arming.Unlock()
 
-	var fresh []function
-	attached := make(map[string]*probe)
-	for _, name := range functions {
-		if t.probes.byName[name] != nil || attached[name] != nil {
+	wanted, err := t.targets(texts)
+	if err != nil {
+		return nil, err
+	}
+	var fresh []target
+	attached := make(map[request]*probe)
+	for _, w := range wanted {
+		if t.probes.byRequest[w.request] != nil {
 			continue
-		}
-		fn, err := t.resolve(name)
-		if errors.Is(err, ErrNoFunction) {
-			err = fmt.Errorf("%w%s", err, t.suggest(name))
-		}
-		if err != nil {
-			return nil, err
 		}
 		p := &probe{}
 		if p.number, err = t.probes.next(attached); err != nil {
 			return nil, err
 		}
-		fresh = append(fresh, fn)
-		attached[name] = p
+		fresh = append(fresh, w)
+		attached[w.request] = p
 	}
 	if err := t.attach(fresh, attached); err != nil {
 		return nil, err
 	}
-	maps.Copy(t.probes.byName, attached)
-
-	var numbers []uint16
-	for _, name := range functions {
-		t.probes.byName[name].holders++
-		numbers = append(numbers, t.probes.byName[name].number)
+	for r, p := range attached {
+		if p.group != nil {
+			t.probes.byRequest[r] = p
+		}
 	}
-	return numbers, nil
+
+	var all []held
+	for _, w := range wanted {
+		// What only matched a pattern, and let no program attach to it, is not there.
+		if p := t.probes.byRequest[w.request]; p != nil {
+			p.holders++
+			all = append(all, held{w.request, p.number})
+		}
+	}
+	return all, nil
 }
 
-// release lets go of functions that were held, and detaches groups that nobody holds any more.
-func (t *Tracker) release(functions []string) error {
+// targets reads requests, and finds out what they come to. Of a probe with and without the stack, it is the one with.
+func (t *Tracker) targets(texts []string) ([]target, error) {
+	var wanted []target
+	place := make(map[journey.Probe]int)
+	add := func(more target) {
+		if i, known := place[more.probe()]; !known {
+			place[more.probe()] = len(wanted)
+			wanted = append(wanted, more)
+		} else if more.stack {
+			wanted[i] = more
+		}
+	}
+	for _, text := range texts {
+		r, err := parseRequest(text)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case r.probe() == dropProbe && r.stack:
+			return nil, fmt.Errorf("observe %s: drops are always observed, without the stack", r)
+		case r.probe() == dropProbe:
+		case r.isPattern():
+			matching, err := t.expand(r)
+			if err != nil {
+				return nil, t.catalog.explain(r, err)
+			}
+			for _, m := range matching {
+				add(m)
+			}
+		case t.probes.byRequest[r] != nil:
+			add(target{request: r})
+		default:
+			one, err := t.resolve(r)
+			if err != nil {
+				return nil, t.catalog.explain(r, err)
+			}
+			add(one)
+		}
+	}
+	return wanted, nil
+}
+
+// release lets go of probes that were held, and detaches groups that nobody holds any more.
+func (t *Tracker) release(requests []request) error {
 	t.arming.Lock()
 	defer t.arming.Unlock()
 	var errs []error
-	for _, name := range functions {
-		p := t.probes.byName[name]
+	for _, r := range requests {
+		p := t.probes.byRequest[r]
 		p.holders--
-		idle := !slices.ContainsFunc(p.group.names, func(member string) bool {
-			return t.probes.byName[member].holders > 0
+		idle := !slices.ContainsFunc(p.group.members, func(member request) bool {
+			return t.probes.byRequest[member].holders > 0
 		})
 		if !idle {
 			continue
 		}
-		for _, member := range p.group.names {
-			delete(t.probes.byName, member)
+		for _, member := range p.group.members {
+			delete(t.probes.byRequest, member)
 		}
 		errs = append(errs, t.detach(p.group))
 	}
@@ -83,12 +136,13 @@ func (t *Tracker) release(functions []string) error {
 
 // next finds a number that no probe has. Numbers go round, so that a record that is still in the ring when its probe is
 // detached is not taken for another's.
-func (p *probes) next(more map[string]*probe) (uint16, error) {
+func (p *probes) next(more map[request]*probe) (uint16, error) {
 	used := make(map[uint16]bool)
-	for _, set := range []map[string]*probe{p.byName, more} {
-		for _, probe := range set {
-			used[probe.number] = true
-		}
+	for probe := range maps.Values(p.byRequest) {
+		used[probe.number] = true
+	}
+	for probe := range maps.Values(more) {
+		used[probe.number] = true
 	}
 	for range trackerLimitPROBE_KFREE_SKB {
 		p.last++

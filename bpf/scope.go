@@ -23,7 +23,7 @@ type Scope struct {
 
 	// probes holds what is armed, by number; guarded by the tracker's mutex.
 	probes map[uint16]journey.Probe
-	held   []string // what Arm was given
+	held   []request
 	closed bool
 }
 
@@ -61,21 +61,44 @@ func (t *Tracker) Watch(cookies []uint64, sink func(*journey.Observation)) (*Sco
 	return s, nil
 }
 
-// Arm observes the named kernel functions, those of modules included, for this scope. It arms all of them or none. The
-// name __nft_trace_packet stands for nftables verdicts.
+// Arm observes probes for this scope. It arms all of them or none. A probe is written
 //
-// A function that another scope armed is shared, which costs nothing; attaching and detaching take tenths of a second,
-// and by fentry as much for each function.
-func (s *Scope) Arm(functions []string) error {
-	numbers, err := s.tracker.hold(functions)
+//	[k|kprobe|kr|kretprobe|tp|raw_tracepoint:]NAME[/stack]
+//
+// A NAME alone, k: or kprobe: mean that the kernel function of that name is called, kr: and kretprobe: that it returns,
+// with its return value. The function may be a module's, and needs an argument that is a struct sk_buff *; if several have
+// the name, all of them are observed. tp: is a tracepoint, named as in tp:net:net_dev_queue, and raw_tracepoint: one by its
+// own name only, whether or not it has a format; both are observed in the same way. /stack adds the kernel's stack.
+//
+// The characters *, ? and [...] make NAME a pattern, as of [path.Match]: it stands for everything that takes a packet, can
+// be probed, and is there now. It may match 4,096 functions, and of everything else 128; [Scope.Probes] tells which they
+// were. The name __nft_trace_packet stands for nftables verdicts, and tp:skb:kfree_skb is always observed.
+//
+// A probe that another scope armed is shared, which costs nothing; attaching and detaching take tenths of a second,
+// and for each probe as much where it is not by kprobe.multi. A call that is under way while its function's return is
+// armed by anybody may end unseen.
+func (s *Scope) Arm(probes []string) error {
+	armed, err := s.tracker.hold(probes)
 	if err != nil {
 		return err
 	}
 	s.tracker.mu.Lock()
 	defer s.tracker.mu.Unlock()
-	for i, number := range numbers {
-		s.probes[number] = journey.Probe{Kind: journey.Function, Name: functions[i]}
-		s.held = append(s.held, functions[i])
+	known := make(map[journey.Probe]uint16)
+	for number, probe := range s.probes {
+		known[probe] = number
+	}
+	for _, a := range armed {
+		s.held = append(s.held, a.request)
+		// Of a probe with and without the stack, the scope sees the one with.
+		number, has := known[a.probe()]
+		if has && !a.stack {
+			continue
+		}
+		if has {
+			delete(s.probes, number)
+		}
+		s.probes[a.number] = a.probe()
 	}
 	return nil
 }

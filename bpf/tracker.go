@@ -28,7 +28,7 @@ type Options struct {
 
 // Tracker is the set of programs that follow packets, attached. It is safe for concurrent use.
 type Tracker struct {
-	types      *btf.Cache
+	catalog    catalog
 	spec       *ebpf.CollectionSpec         // what collection was made of
 	options    ebpf.CollectionOptions       // how it was loaded
 	entries    map[string]*ebpf.ProgramSpec // programs of which one is loaded for each function that is armed
@@ -74,9 +74,9 @@ var optional = []string{
 // Modules whose functions are to be observed by the tracker itself, nf_tables above all, must be loaded before.
 func Open(opts Options) (*Tracker, error) {
 	t := &Tracker{
-		types:      btf.NewCache(),
+		catalog:    newCatalog(),
 		scopes:     make(map[uint32]*Scope),
-		probes:     probes{byName: make(map[string]*probe)},
+		probes:     probes{byRequest: make(map[request]*probe)},
 		barriers:   make(map[uint64]chan uint64),
 		hooks:      make(map[string]link.Link),
 		readerDone: make(chan struct{}),
@@ -94,7 +94,7 @@ func Open(opts Options) (*Tracker, error) {
 }
 
 func (t *Tracker) load(opts Options) error {
-	kernel, err := t.types.Kernel()
+	kernel, err := t.catalog.cache.Kernel()
 	if err != nil {
 		return fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
 	}
@@ -108,11 +108,11 @@ func (t *Tracker) load(opts Options) error {
 	if err := t.spec.Variables[trackerVarWakeAt].Set(uint64(ring.MaxEntries / 4)); err != nil {
 		return fmt.Errorf("set when the reader is woken: %w", err)
 	}
-	nft, err := t.types.Module(nftModule)
+	nft, err := t.catalog.cache.Module(nftModule)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the types of %s: %w", nftModule, err)
 	}
-	t.options = ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: kernel}, Cache: t.types}
+	t.options = ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: kernel}, Cache: t.catalog.cache}
 	if nft != nil {
 		t.options.Programs.ExtraRelocationTargets = []*btf.Spec{nft}
 	}
@@ -134,7 +134,7 @@ func (t *Tracker) load(opts Options) error {
 		}
 	}
 
-	if t.decoder.reasons, err = loadDropReasons(t.types); err != nil {
+	if t.decoder.reasons, err = loadDropReasons(t.catalog.cache); err != nil {
 		return err
 	}
 	if t.reader, err = ringbuf.NewReader(t.collection.Maps[trackerMapRecords]); err != nil {

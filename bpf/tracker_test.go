@@ -221,7 +221,7 @@ func TestReasons(t *testing.T) {
 	tracker := openTracker(t, Options{})
 	qt.Assert(t, qt.SliceContains(tracker.Reasons(), "NETFILTER_DROP"))
 	qt.Assert(t, qt.SliceContains(tracker.Reasons(), "QDISC_DROP_GENERIC"))
-	if module, err := tracker.types.Module("openvswitch"); err == nil {
+	if module, err := tracker.catalog.cache.Module("openvswitch"); err == nil {
 		var enum *btf.Enum
 		if err := module.TypeByName("ovs_drop_reason", &enum); err == nil { // not on 6.1
 			qt.Check(t, qt.SliceContains(tracker.Reasons(), "OVS_DROP_EXPLICIT"))

@@ -19,6 +19,15 @@ type trackerCall struct {
 	Task uint64
 }
 
+type trackerCookie uint32
+
+const (
+	trackerCookieCOOKIE_STACK  trackerCookie = 65536
+	trackerCookieCOOKIE_VALUE  trackerCookie = 131072
+	trackerCookieCOOKIE_SIGNED trackerCookie = 262144
+	trackerCookieCOOKIE_SHIFT  trackerCookie = 16777216
+)
+
 type trackerDropEvent struct {
 	_        structs.HostLayout
 	E        trackerEvent
@@ -32,6 +41,13 @@ type trackerEvent struct {
 	H   trackerHeader
 	Tid uint32
 	Len uint32
+}
+
+type trackerFrame struct {
+	_     structs.HostLayout
+	Ctx   uint64
+	Task  uint64
+	Probe uint64
 }
 
 type trackerHeader struct {
@@ -120,12 +136,13 @@ const (
 	trackerLossCauseLOSS_IDENTITIES_FULL trackerLossCause = 2
 	trackerLossCauseLOSS_MISSED_END      trackerLossCause = 3
 	trackerLossCauseLOSS_PENDING_FULL    trackerLossCause = 4
-	trackerLossCauseLOSS_CAUSES          trackerLossCause = 5
+	trackerLossCauseLOSS_RETURN          trackerLossCause = 5
+	trackerLossCauseLOSS_CAUSES          trackerLossCause = 6
 )
 
 type trackerLosses struct {
 	_     structs.HostLayout
-	Count [5]uint64
+	Count [6]uint64
 }
 
 type trackerMeta struct {
@@ -208,7 +225,8 @@ const (
 	trackerRecordKindKIND_PARKED    trackerRecordKind = 8
 	trackerRecordKindKIND_RESUMED   trackerRecordKind = 9
 	trackerRecordKindKIND_RELEASED  trackerRecordKind = 10
-	trackerRecordKindKIND_BARRIER   trackerRecordKind = 11
+	trackerRecordKindKIND_RETURNED  trackerRecordKind = 11
+	trackerRecordKindKIND_BARRIER   trackerRecordKind = 12
 )
 
 type trackerSection uint32
@@ -223,6 +241,13 @@ const (
 	trackerSectionHAS_VLAN      trackerSection = 8
 )
 
+type trackerWork struct {
+	_     structs.HostLayout
+	Id    trackerIdentity
+	Skb   uint64
+	Netns uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -234,7 +259,14 @@ const (
 	trackerMapPending                            = "pending"
 	trackerMapRecords                            = "records"
 	trackerMapScopes                             = "scopes"
+	trackerMapWorks                              = "works"
 	trackerProgBuildSkbAround                    = "build_skb_around"
+	trackerProgCallArg0                          = "call_arg0"
+	trackerProgCallArg1                          = "call_arg1"
+	trackerProgCallArg2                          = "call_arg2"
+	trackerProgCallArg3                          = "call_arg3"
+	trackerProgCallArg4                          = "call_arg4"
+	trackerProgCallReturn                        = "call_return"
 	trackerProgDevDirectXmit                     = "dev_direct_xmit"
 	trackerProgDevDirectXmitAgain                = "dev_direct_xmit_again"
 	trackerProgDevQueueXmit                      = "dev_queue_xmit"
@@ -308,6 +340,7 @@ const (
 	trackerProgUdpEnqueueExit                    = "udp_enqueue_exit"
 	trackerProgUdpEnqueueExitAgain               = "udp_enqueue_exit_again"
 	trackerVarAttended                           = "attended"
+	trackerVarKeepCookie                         = "keep_cookie"
 	trackerVarKeepDropEvent                      = "keep_drop_event"
 	trackerVarKeepEvent                          = "keep_event"
 	trackerVarKeepHeader                         = "keep_header"
@@ -369,6 +402,12 @@ type trackerSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerProgramSpecs struct {
 	BuildSkbAround                    *ebpf.ProgramSpec `ebpf:"build_skb_around"`
+	CallArg0                          *ebpf.ProgramSpec `ebpf:"call_arg0"`
+	CallArg1                          *ebpf.ProgramSpec `ebpf:"call_arg1"`
+	CallArg2                          *ebpf.ProgramSpec `ebpf:"call_arg2"`
+	CallArg3                          *ebpf.ProgramSpec `ebpf:"call_arg3"`
+	CallArg4                          *ebpf.ProgramSpec `ebpf:"call_arg4"`
+	CallReturn                        *ebpf.ProgramSpec `ebpf:"call_return"`
 	DevDirectXmit                     *ebpf.ProgramSpec `ebpf:"dev_direct_xmit"`
 	DevDirectXmitAgain                *ebpf.ProgramSpec `ebpf:"dev_direct_xmit_again"`
 	DevQueueXmit                      *ebpf.ProgramSpec `ebpf:"dev_queue_xmit"`
@@ -454,6 +493,7 @@ type trackerMapSpecs struct {
 	Pending      *ebpf.MapSpec `ebpf:"pending"`
 	Records      *ebpf.MapSpec `ebpf:"records"`
 	Scopes       *ebpf.MapSpec `ebpf:"scopes"`
+	Works        *ebpf.MapSpec `ebpf:"works"`
 }
 
 // trackerVariableSpecs contains global variables before they are loaded into the kernel.
@@ -461,6 +501,7 @@ type trackerMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerVariableSpecs struct {
 	Attended       *ebpf.VariableSpec `ebpf:"attended"`
+	KeepCookie     *ebpf.VariableSpec `ebpf:"keep_cookie"`
 	KeepDropEvent  *ebpf.VariableSpec `ebpf:"keep_drop_event"`
 	KeepEvent      *ebpf.VariableSpec `ebpf:"keep_event"`
 	KeepHeader     *ebpf.VariableSpec `ebpf:"keep_header"`
@@ -506,6 +547,7 @@ type trackerMaps struct {
 	Pending      *ebpf.Map `ebpf:"pending"`
 	Records      *ebpf.Map `ebpf:"records"`
 	Scopes       *ebpf.Map `ebpf:"scopes"`
+	Works        *ebpf.Map `ebpf:"works"`
 }
 
 func (m *trackerMaps) Close() error {
@@ -517,6 +559,7 @@ func (m *trackerMaps) Close() error {
 		m.Pending,
 		m.Records,
 		m.Scopes,
+		m.Works,
 	)
 }
 
@@ -525,6 +568,7 @@ func (m *trackerMaps) Close() error {
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerVariables struct {
 	Attended       *ebpf.Variable `ebpf:"attended"`
+	KeepCookie     *ebpf.Variable `ebpf:"keep_cookie"`
 	KeepDropEvent  *ebpf.Variable `ebpf:"keep_drop_event"`
 	KeepEvent      *ebpf.Variable `ebpf:"keep_event"`
 	KeepHeader     *ebpf.Variable `ebpf:"keep_header"`
@@ -548,6 +592,12 @@ type trackerVariables struct {
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerPrograms struct {
 	BuildSkbAround                    *ebpf.Program `ebpf:"build_skb_around"`
+	CallArg0                          *ebpf.Program `ebpf:"call_arg0"`
+	CallArg1                          *ebpf.Program `ebpf:"call_arg1"`
+	CallArg2                          *ebpf.Program `ebpf:"call_arg2"`
+	CallArg3                          *ebpf.Program `ebpf:"call_arg3"`
+	CallArg4                          *ebpf.Program `ebpf:"call_arg4"`
+	CallReturn                        *ebpf.Program `ebpf:"call_return"`
 	DevDirectXmit                     *ebpf.Program `ebpf:"dev_direct_xmit"`
 	DevDirectXmitAgain                *ebpf.Program `ebpf:"dev_direct_xmit_again"`
 	DevQueueXmit                      *ebpf.Program `ebpf:"dev_queue_xmit"`
@@ -625,6 +675,12 @@ type trackerPrograms struct {
 func (p *trackerPrograms) Close() error {
 	return _TrackerClose(
 		p.BuildSkbAround,
+		p.CallArg0,
+		p.CallArg1,
+		p.CallArg2,
+		p.CallArg3,
+		p.CallArg4,
+		p.CallReturn,
 		p.DevDirectXmit,
 		p.DevDirectXmitAgain,
 		p.DevQueueXmit,

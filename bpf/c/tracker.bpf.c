@@ -5,6 +5,7 @@
 #include "lifetime.bpf.c"
 #include "branch.bpf.c"
 #include "event.bpf.c"
+#include "return.bpf.c"
 #include "nft.bpf.c"
 #include "tracepoint.bpf.c"
 
@@ -24,4 +25,5 @@ const enum record_kind *keep_record_kind __attribute__((unused));
 const enum section *keep_section __attribute__((unused));
 const enum loss_cause *keep_loss __attribute__((unused));
 const enum part *keep_part __attribute__((unused));
+const enum cookie *keep_cookie __attribute__((unused));
 const enum limit *keep_limit __attribute__((unused));

@@ -23,6 +23,7 @@ enum loss_cause {
 	LOSS_IDENTITIES_FULL, // a packet could not be given an identity
 	LOSS_MISSED_END,      // a head was born while still known: its end went unseen
 	LOSS_PENDING_FULL,    // an outcome could not be noted for a call under way
+	LOSS_RETURN,	      // a call that was noted never returned
 	LOSS_CAUSES,
 };
 

@@ -19,6 +19,7 @@ enum record_kind {
 	KIND_PARKED,
 	KIND_RESUMED,
 	KIND_RELEASED,
+	KIND_RETURNED,
 	KIND_BARRIER,
 };
 
@@ -35,14 +36,14 @@ struct header {
 	__u64 first_head; // packet ID, address part
 	__u64 skb;
 	__u64 value; // EVENT, LOOK: the look's mark; ORIGIN: socket cookie; CLONED: new skb; TAP_ENTER: 1 if shared; BARRIER:
-		     // its number
-	__u64 netns; // EVENT, LOOK, ORIGIN, ENQUEUED: cookie, 0 if unknown
+		     // its number; RETURNED: what the function returned
+	__u64 netns; // EVENT, LOOK, ORIGIN, ENQUEUED, RETURNED: cookie, 0 if unknown
 	__u32 scope;
 	__u32 cpu;
 	__u32 pid; // thread group
-	__u16 probe; // EVENT: the probe's number
+	__u16 probe; // EVENT, RETURNED: the probe's number
 	__u8 kind;
-	__u8 has; // EVENT, LOOK: which sections are filled
+	__u8 has; // EVENT, LOOK: which sections are filled; RETURNED: 1 if there is a value
 };
 _Static_assert(sizeof(struct header) == 64, "header has padding");
 

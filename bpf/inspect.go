@@ -1,0 +1,219 @@
+package bpf
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/waybill-dev/waybill/journey"
+)
+
+// Place is a function or a tracepoint of the kernel, and whether packets can be observed there.
+type Place struct {
+	// Probe is how [Scope.Arm] takes it: "ip_rcv", "tp:net:net_dev_queue", "raw_tracepoint:NAME" if there is no format.
+	Probe string `json:"probe"`
+	// Module is the kernel module that it is in; empty: the kernel itself.
+	Module string `json:"module,omitempty"`
+	// Argument tells which argument the packet is, from 1, and Type how it is declared; 0 and empty if there is none.
+	Argument int    `json:"argument,omitempty"`
+	Type     string `json:"type,omitempty"`
+	// Returns is the type that a function returns; empty if it returns nothing.
+	Returns string `json:"returns,omitempty"`
+	// WhyNot is a clause that says why it cannot be observed; empty if it can.
+	WhyNot string `json:"why_not,omitempty"`
+}
+
+// Inspect lists what takes a packet on the running kernel, sorted by probe: everything if the pattern is empty, otherwise
+// what matches it. A pattern is written as for [Scope.Arm]; without a prefix, it matches functions, and tracepoints by
+// their own name or with the group. A name that is no pattern is looked up, and if there is no such function that takes a
+// packet, the only place says why.
+func Inspect(pattern string) ([]Place, error) {
+	c := newCatalog()
+	if _, err := c.source.types(""); err != nil {
+		return nil, fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
+	}
+	return c.inspect(pattern)
+}
+
+func (c *catalog) inspect(pattern string) ([]Place, error) {
+	r := request{name: "*"}
+	if pattern != "" {
+		var err error
+		if r, err = parseRequest(pattern); err != nil {
+			return nil, err
+		}
+		if !strings.Contains(pattern, ":") {
+			r.kind = 0 // anything
+		}
+	}
+	list, listErr := c.traceable()
+	if listErr != nil && !errors.Is(listErr, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list the functions that can be probed: %w", listErr)
+	}
+	groups := c.groupOf()
+	places := c.verdicts(r)
+	for module, types := range c.all() {
+		for typ, err := range types.All() {
+			if err != nil {
+				return nil, fmt.Errorf("read the kernel's types: %w", err)
+			}
+			d, ok := declaration(module, typ)
+			if !ok {
+				continue
+			}
+			one := request{kind: d.probe.Kind, name: d.probe.Name}
+			if group := groups[one.name]; group != "" && one.kind == journey.RawTracepoint && r.kind != journey.RawTracepoint {
+				one = request{kind: journey.Tracepoint, name: group + ":" + one.name}
+			}
+			if r.covers(one) {
+				places = append(places, d.place(r.as(one), list))
+			}
+		}
+	}
+	if len(places) == 0 && !r.isPattern() {
+		r.kind = cmp.Or(r.kind, journey.Function)
+		return []Place{{Probe: r.String(), WhyNot: c.absence(r).Error()}}, nil
+	}
+	slices.SortFunc(places, func(a, b Place) int {
+		return cmp.Or(cmp.Compare(a.Probe, b.Probe), cmp.Compare(a.Module, b.Module))
+	})
+	return slices.Compact(places), nil
+}
+
+// covers tells whether a function or a tracepoint is meant.
+func (r request) covers(one request) bool {
+	_, own, _ := strings.Cut(one.name, ":")
+	switch r.kind {
+	case 0:
+		return r.matches(one.name) || own != "" && r.matches(own)
+	case journey.Return:
+		return one.kind == journey.Function && r.matches(one.name)
+	}
+	return one.kind == r.kind && r.matches(one.name)
+}
+
+// as gives a place the type of probe that was asked for.
+func (r request) as(one request) request {
+	if r.kind == journey.Return {
+		one.kind = journey.Return
+	}
+	return one
+}
+
+// place describes a declaration; the list is nil if the kernel traces no functions.
+func (d declared) place(r request, list *traceable) Place {
+	p := Place{Probe: r.String(), Module: d.module, Argument: d.argument + 1, Type: typeName(d.params[d.argument].Type)}
+	slot, inRegister := d.slot()
+	switch {
+	case d.probe.Kind == journey.RawTracepoint:
+		inRegister, slot = true, d.argument
+	case list == nil:
+		p.WhyNot = errNoTracing.Error()
+	case !list.has(d.probe.Name, d.module):
+		p.WhyNot = errNotTraced.Error()
+	}
+	if p.WhyNot == "" && (!inRegister || slot >= len(fentry.byArgument)) {
+		p.WhyNot = fmt.Sprintf("its packet is argument %d, and only the first %d can be read", p.Argument,
+			len(fentry.byArgument))
+	}
+	if d.probe.Kind == journey.Function {
+		p.Returns = typeName(d.result)
+	}
+	return p
+}
+
+// verdicts is the place that stands for nftables verdicts, whose packet is behind another argument.
+func (c *catalog) verdicts(r request) []Place {
+	if !r.covers(request{kind: journey.Function, name: nftFunction}) || r.kind == journey.Return {
+		return nil
+	}
+	types, err := c.source.types(nftModule)
+	if err != nil {
+		return nil
+	}
+	fn, err := findFunction(types, nftFunction)
+	if err != nil {
+		return nil
+	}
+	p := Place{Probe: nftFunction, Module: nftModule, WhyNot: findVerdicts(types, fentry).why}
+	if proto, ok := fn.Type.(*btf.FuncProto); ok && p.WhyNot == "" {
+		p.Argument, p.Type = 1, typeName(proto.Params[0].Type)
+	}
+	return []Place{p}
+}
+
+// absence says why a name stands for nothing that can be observed.
+func (c *catalog) absence(r request) error {
+	var err error
+	switch r.kind {
+	case journey.Function, journey.Return:
+		if _, err = c.lookup(r.name); err == nil {
+			err = errNoPacket
+		}
+	default:
+		if _, err = c.tracepoint(r); err == nil {
+			err = errNoPacket
+		}
+	}
+	return c.explain(r, err)
+}
+
+// typeName is a type as C has it, "const struct sk_buff *"; empty for void.
+func typeName(t btf.Type) string {
+	switch t := t.(type) {
+	case *btf.Void:
+		return ""
+	case *btf.Pointer:
+		if target := typeName(t.Target); strings.HasSuffix(target, "*") {
+			return target + "*"
+		} else if target != "" {
+			return target + " *"
+		}
+		return "void *"
+	case *btf.Const:
+		if target := typeName(t.Type); strings.HasSuffix(target, "*") {
+			return target + "const"
+		} else if target != "" {
+			return "const " + target
+		}
+		return "const void"
+	case *btf.Volatile:
+		return typeName(t.Type)
+	case *btf.Struct:
+		return "struct " + cmp.Or(t.Name, "{}")
+	case *btf.Union:
+		return "union " + cmp.Or(t.Name, "{}")
+	case *btf.Enum:
+		return "enum " + cmp.Or(t.Name, "{}")
+	case *btf.Fwd:
+		return t.Kind.String() + " " + t.Name
+	case *btf.TypeTag:
+		return typeName(t.Type)
+	case *btf.FuncProto:
+		return "function"
+	}
+	return t.TypeName()
+}
+
+// FunctionProbes tells, by loading one that does nothing, whether this kernel and this user allow programs at
+// functions. The error wraps [ErrNoFunctionProbes] or [ErrNoBTF] if not.
+func FunctionProbes() error {
+	if _, err := btf.LoadKernelSpec(); err != nil {
+		return fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
+	}
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "skb_free_head", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return loadError(err)
+	}
+	return program.Close()
+}
