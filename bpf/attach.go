@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -112,7 +111,7 @@ func (t *Tracker) ambiguous(targets []target) (map[string][]symbol, error) {
 	if len(want) == 0 {
 		return nil, nil
 	}
-	symbols, err := os.Open("/proc/kallsyms")
+	symbols, err := t.catalog.source.symbols()
 	if err != nil {
 		return nil, err
 	}

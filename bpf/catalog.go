@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -29,10 +30,11 @@ type catalog struct {
 
 // source is where a catalog comes from: the running kernel, or a test.
 type source struct {
-	modules func() ([]string, error)                       // those that are loaded now and have types
-	types   func(module string) (*btf.Spec, error)         // of a module; of the kernel itself if it is empty
-	list    func() (*traceable, error)                     // wraps fs.ErrNotExist if the kernel traces no functions
-	groups  func() (groups map[string][]string, err error) // of tracepoints
+	modules func() ([]string, error)               // those that are loaded now and have types
+	types   func(module string) (*btf.Spec, error) // of a module; of the kernel itself if it is empty
+	list    func() (*traceable, error)             // wraps fs.ErrNotExist if the kernel traces no functions
+	groups  func() (map[string][]string, error)    // names of tracepoints by group
+	symbols func() (io.ReadCloser, error)          // /proc/kallsyms
 }
 
 // newCatalog is that of the running kernel. Nothing is read before it is asked for.
@@ -48,6 +50,7 @@ func newCatalog() catalog {
 		},
 		list:   func() (*traceable, error) { return fromTracefs(loadTraceable) },
 		groups: func() (map[string][]string, error) { return fromTracefs(tracefs.groups) },
+		symbols: func() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") },
 	}}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -79,31 +80,39 @@ func (t target) of(r request) target {
 }
 
 func (t *Tracker) resolveFunction(r request, declarations []declared) (target, error) {
-	first := declarations[0]
-	slot, inRegister := first.slot()
-	for _, d := range declarations[1:] {
-		if s, ok := d.slot(); s != slot || ok != inRegister {
-			return target{}, fmt.Errorf("%d functions have this name, and not all have their packet at the same place",
-				len(declarations))
-		}
-	}
 	family := t.family
 	if r.kind == journey.Return {
 		family = returns
 	}
-	if !inRegister || slot >= len(family.byArgument) {
-		return target{}, fmt.Errorf("its packet is argument %d, and only the first %d can be read", first.argument+1,
-			len(family.byArgument))
-	}
-	if len(declarations) > 1 && family.name != kprobeMulti.name {
-		return target{}, fmt.Errorf("%d functions have this name, and programs of the type fentry cannot tell them apart",
-			len(declarations))
+	slot, err := family.slot(declarations)
+	if err != nil {
+		return target{}, err
 	}
 	found := target{program: family.byArgument[slot], places: len(declarations)}
 	if r.kind == journey.Return {
-		found.cookie = returnCookie(first.result)
+		found.cookie = returnCookie(declarations[0].result)
 	}
 	return found, nil
+}
+
+// slot tells where functions of one name have their packet, or why the family's programs cannot observe them.
+func (f family) slot(declarations []declared) (int, error) {
+	first := declarations[0]
+	slot, inRegister := first.slot()
+	for _, d := range declarations[1:] {
+		if s, ok := d.slot(); s != slot || ok != inRegister {
+			return 0, fmt.Errorf("%d functions have this name, and not all have their packet at the same place",
+				len(declarations))
+		}
+	}
+	switch {
+	case !inRegister || slot >= len(f.byArgument):
+		return 0, tooFar(first.argument, len(f.byArgument))
+	case len(declarations) > 1 && f.name != kprobeMulti.name:
+		return 0, fmt.Errorf("%d functions have this name, and programs of the type %s cannot tell them apart",
+			len(declarations), f.name)
+	}
+	return slot, nil
 }
 
 // lookup returns all functions of a name at which programs can be attached and that take a packet: at least one, or an
@@ -129,7 +138,7 @@ func (c *catalog) lookupIn(modules []string, name string) ([]declared, error) {
 	for _, module := range modules {
 		count[module]++
 	}
-	for _, module := range slices.Compact(modules) {
+	for _, module := range slices.Sorted(maps.Keys(count)) {
 		types, err := c.source.types(module)
 		if err != nil {
 			return nil, fmt.Errorf("read the types of the module %s, which has such a function: %w", module, err)
@@ -170,6 +179,11 @@ var (
 	errNoTypes   = errors.New("it is there, but the kernel's types do not tell its arguments")
 )
 
+func tooFar(argument, most int) error {
+	return fmt.Errorf("its packet is argument %d, behind the first %d words of arguments, which are all that can be read",
+		argument+1, most)
+}
+
 func inModule(module string) string {
 	if module == "" {
 		return ""
@@ -202,8 +216,7 @@ func (t *Tracker) resolveTracepoint(r request) (target, error) {
 	}
 	// A program of a tracepoint finds each argument at its own place, whatever its size.
 	if d.argument >= len(fentry.byArgument) {
-		return target{}, fmt.Errorf("its packet is argument %d, and only the first %d can be read", d.argument+1,
-			len(fentry.byArgument))
+		return target{}, tooFar(d.argument, len(fentry.byArgument))
 	}
 	return target{program: fentry.byArgument[d.argument], places: 1}, nil
 }

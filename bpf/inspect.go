@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
 
 	"github.com/waybill-dev/waybill/journey"
 )
@@ -36,13 +37,19 @@ type Place struct {
 // packet, the only place says why.
 func Inspect(pattern string) ([]Place, error) {
 	c := newCatalog()
-	if _, err := c.source.types(""); err != nil {
+	kernel, err := c.source.types("")
+	if err != nil {
 		return nil, fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
 	}
-	return c.inspect(pattern)
+	family := fentry
+	if _, err := findFunction(kernel, typedLoads); err == nil && features.HaveBPFLinkKprobeMulti() == nil {
+		family = kprobeMulti
+	}
+	return c.inspect(pattern, family)
 }
 
-func (c *catalog) inspect(pattern string) ([]Place, error) {
+// inspect is Inspect for functions that are observed by a family.
+func (c *catalog) inspect(pattern string, family family) ([]Place, error) {
 	r := request{name: "*"}
 	if pattern != "" {
 		var err error
@@ -52,6 +59,9 @@ func (c *catalog) inspect(pattern string) ([]Place, error) {
 		if !strings.Contains(pattern, ":") {
 			r.kind = 0 // anything
 		}
+	}
+	if r.kind == journey.Return {
+		family = returns
 	}
 	list, listErr := c.traceable()
 	if listErr != nil && !errors.Is(listErr, fs.ErrNotExist) {
@@ -73,7 +83,7 @@ func (c *catalog) inspect(pattern string) ([]Place, error) {
 				one = request{kind: journey.Tracepoint, name: group + ":" + one.name}
 			}
 			if r.covers(one) {
-				places = append(places, d.place(r.as(one), list))
+				places = append(places, c.place(d, r.as(one), list, family))
 			}
 		}
 	}
@@ -108,23 +118,32 @@ func (r request) as(one request) request {
 }
 
 // place describes a declaration; the list is nil if the kernel traces no functions.
-func (d declared) place(r request, list *traceable) Place {
+func (c *catalog) place(d declared, r request, list *traceable, family family) Place {
 	p := Place{Probe: r.String(), Module: d.module, Argument: d.argument + 1, Type: typeName(d.params[d.argument].Type)}
-	slot, inRegister := d.slot()
+	if d.probe.Kind == journey.RawTracepoint {
+		if d.argument >= len(fentry.byArgument) {
+			p.WhyNot = tooFar(d.argument, len(fentry.byArgument)).Error()
+		}
+		return p
+	}
+	p.Returns = typeName(d.result)
+	name := d.probe.Name
+	var err error
 	switch {
-	case d.probe.Kind == journey.RawTracepoint:
-		inRegister, slot = true, d.argument
 	case list == nil:
-		p.WhyNot = errNoTracing.Error()
-	case !list.has(d.probe.Name, d.module):
-		p.WhyNot = errNotTraced.Error()
+		err = errNoTracing
+	case !list.has(name, d.module):
+		err = errNotTraced
+	case len(list.index()[name]) == 1:
+		_, err = family.slot([]declared{d})
+	default: // it depends on the others of that name
+		var all []declared
+		if all, err = c.lookupIn(list.index()[name], name); err == nil {
+			_, err = family.slot(all)
+		}
 	}
-	if p.WhyNot == "" && (!inRegister || slot >= len(fentry.byArgument)) {
-		p.WhyNot = fmt.Sprintf("its packet is argument %d, and only the first %d can be read", p.Argument,
-			len(fentry.byArgument))
-	}
-	if d.probe.Kind == journey.Function {
-		p.Returns = typeName(d.result)
+	if err != nil {
+		p.WhyNot = err.Error()
 	}
 	return p
 }

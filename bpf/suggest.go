@@ -3,7 +3,6 @@ package bpf
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -16,7 +15,7 @@ import (
 func (c *catalog) explain(r request, err error) error {
 	switch {
 	case errors.Is(err, ErrNoFunction):
-		if symbols, failed := os.Open("/proc/kallsyms"); failed == nil {
+		if symbols, failed := c.source.symbols(); failed == nil {
 			defer func() { _ = symbols.Close() }()
 			found, failed := functionSymbols(symbols, func(name string) bool { return name == r.name })
 			if failed == nil && len(found) > 0 {

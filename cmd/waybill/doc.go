@@ -4,6 +4,7 @@
 //	waybill kernel list                                   the kernels that are known, and those at hand
 //	waybill kernel fetch NAME…                            fetch kernels
 //	waybill demo                                          a dropped packet and its journey
+//	waybill inspect [PATTERN]                             where packets can be observed
 //
 // Run it with --help for every flag.
 //

@@ -13,9 +13,10 @@ import (
 
 // cli is the command line. Each command is a struct with a Run method.
 type cli struct {
-	Demo   demoCommand   `cmd:"" help:"Show the journey of one packet that a firewall drops."`
-	VM     vmCommand     `cmd:"" name:"vm" help:"Run a program under another kernel, in a VM."`
-	Kernel kernelCommand `cmd:"" help:"The kernels that waybill vm --kernel knows by name."`
+	Demo    demoCommand    `cmd:"" help:"Show the journey of one packet that a firewall drops."`
+	VM      vmCommand      `cmd:"" name:"vm" help:"Run a program under another kernel, in a VM."`
+	Inspect inspectCommand `cmd:"" help:"List the functions and tracepoints at which packets can be observed."`
+	Kernel  kernelCommand  `cmd:"" help:"The kernels that waybill vm --kernel knows by name."`
 }
 
 // exitStatus is the error of a command that ran and whose exit status is to be passed on, without a word.
