@@ -26,15 +26,19 @@ type group struct {
 // attach puts programs at all targets or at none, and sets the probes' groups. A target that only matched a pattern may
 // turn out to let no program attach to it: its probe has no group then.
 func (t *Tracker) attach(targets []target, probes map[request]*probe) error {
-	var multi, single []target
+	var functions, single []target
 	for _, target := range targets {
-		if target.kind == journey.Function && t.family.name == kprobeMulti.name {
-			multi = append(multi, target)
+		if target.kind == journey.Function && t.family.name != fentry.name {
+			functions = append(functions, target)
 		} else {
 			single = append(single, target)
 		}
 	}
-	groups, err := t.attachMulti(multi, probes)
+	attachFunctions := t.attachMulti
+	if t.family.name == kprobe.name {
+		attachFunctions = t.attachKprobes
+	}
+	groups, err := attachFunctions(functions, probes)
 	if err == nil {
 		var more []*group
 		more, err = t.attachSingle(single, probes)
@@ -96,6 +100,25 @@ func (t *Tracker) attachMulti(targets []target, probes map[request]*probe) ([]*g
 			g.links = append(g.links, l)
 			t.watch(g, missCounter{name: program, link: l})
 		}
+	}
+	return groups, nil
+}
+
+// attachKprobes makes a group of each function.
+func (t *Tracker) attachKprobes(targets []target, probes map[request]*probe) ([]*group, error) {
+	var groups []*group
+	for _, target := range targets {
+		cookie := target.cookie | uint64(probes[target.request].number)
+		l, err := link.Kprobe(target.name, t.collection.Programs[target.program], &link.KprobeOptions{Cookie: cookie})
+		if err != nil {
+			if err = attachError(target.request, err); target.optional && errors.Is(err, ErrNotAttachable) {
+				continue
+			}
+			return groups, err
+		}
+		g := &group{members: []request{target.request}, links: []link.Link{l}}
+		groups = append(groups, g)
+		t.watch(g, missCounter{name: target.name, link: l})
 	}
 	return groups, nil
 }

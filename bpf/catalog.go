@@ -48,8 +48,8 @@ func newCatalog() catalog {
 			}
 			return cache.Module(module)
 		},
-		list:   func() (*traceable, error) { return fromTracefs(loadTraceable) },
-		groups: func() (map[string][]string, error) { return fromTracefs(tracefs.groups) },
+		list:    func() (*traceable, error) { return fromTracefs(loadTraceable) },
+		groups:  func() (map[string][]string, error) { return fromTracefs(tracefs.groups) },
 		symbols: func() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") },
 	}}
 }

@@ -18,25 +18,26 @@ import (
 	"github.com/waybill-dev/waybill/journey"
 )
 
-// eachWay runs a test with functions observed by what the tracker chooses on this kernel, and by fentry.
+// eachWay runs a test with functions observed by what the tracker chooses on this kernel, and in all other ways that the
+// kernel has.
 func eachWay(t *testing.T, test func(t *testing.T, tracker *Tracker)) {
 	chosen := ""
-	for _, forced := range []bool{false, true} {
+	for _, forced := range []string{"", kprobe.name, fentry.name} {
 		name := "as the kernel allows"
-		if forced {
-			name = "by fentry"
+		if forced != "" {
+			name = "by " + forced
 		}
 		t.Run(name, func(t *testing.T) {
-			if forced && chosen == fentry.name {
-				return // that was it
+			if forced != "" && chosen == fentry.name {
+				return // there is no other
 			}
-			tracker := openTracker(t, Options{fentry: forced})
+			tracker := openTracker(t, Options{functions: forced})
 			features := tracker.Features()
 			t.Log(features)
-			if !forced {
+			if forced == "" {
 				chosen = features.Functions
 			} else {
-				qt.Assert(t, qt.Equals(features.Functions, fentry.name))
+				qt.Assert(t, qt.Equals(features.Functions, forced))
 			}
 			test(t, tracker)
 		})

@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -15,8 +16,9 @@ import (
 // either way the kernel counts what it did not show.
 type Features struct {
 	// Functions is how programs get to the functions that [Scope.Arm] names: "kprobe.multi", one program for all of
-	// them, or "fentry", a program for each, on kernels without kprobe.multi or without typed loads. Arming a function by
-	// fentry takes longer, and observing it takes less.
+	// them; "kprobe", the same where the kernel has no kprobe.multi and counts the kprobes that it skips; or "fentry", a
+	// program for each, everywhere else. Arming a function by fentry takes longer, and observing it takes less. Returns
+	// are always observed by fentry and fexit, and tracepoints by programs that know their arguments' types.
 	Functions string
 	// Verdicts is whether nftables verdicts can be observed, and NoVerdicts why not: a clause; empty if they can.
 	Verdicts   bool
@@ -68,6 +70,9 @@ var (
 		nft:     trackerProgFunctionNft,
 		nftInfo: trackerProgFunctionNftInfo,
 	}
+	kprobe = family{
+		name: "kprobe", byArgument: kprobeMulti.byArgument, nft: kprobeMulti.nft, nftInfo: kprobeMulti.nftInfo,
+	}
 	fentry = family{
 		name: "fentry",
 		byArgument: []string{
@@ -91,9 +96,9 @@ func (f family) programs() []string { return append(slices.Clone(f.byArgument), 
 // typedLoads is the kernel's function by which programs of kprobe.multi look into a packet.
 const typedLoads = "bpf_rdonly_cast"
 
-// useFamily chooses how functions are observed, and takes the programs that are not to be loaded out of the collection:
-// those of the other family, and of this one that for other verdicts. Whether programs of kprobe.multi can be attached
-// is found out by attaching one; here it is whether they can be loaded.
+// useFamily chooses how functions are observed, as far as it depends on what can be loaded, and takes the programs that are
+// not to be loaded at once out of the collection: those that are loaded for one probe each, and of kprobe.multi that for
+// other verdicts.
 func (t *Tracker) useFamily(kernel, nft *btf.Spec, opts Options) {
 	t.entries = make(map[string]*ebpf.ProgramSpec)
 	for _, name := range slices.Concat(fentry.programs(), returns.byArgument, []string{trackerProgCallReturn}) {
@@ -101,27 +106,107 @@ func (t *Tracker) useFamily(kernel, nft *btf.Spec, opts Options) {
 		delete(t.spec.Programs, name)
 	}
 	t.family = kprobeMulti
-	if _, err := findFunction(kernel, typedLoads); err != nil || opts.fentry {
+	if _, err := findFunction(kernel, typedLoads); err != nil || opts.functions == fentry.name {
 		t.family = fentry
 	}
 	t.nft = findVerdicts(nft, t.family)
+	t.byRegister = make(map[string]*ebpf.ProgramSpec)
 	for _, name := range kprobeMulti.programs() {
 		isVerdicts := name == kprobeMulti.nft || name == kprobeMulti.nftInfo
-		if t.family.name != kprobeMulti.name || isVerdicts && name != t.nft.program {
+		if !isVerdicts || name == t.nft.program {
+			t.byRegister[name] = t.spec.Programs[name]
+		}
+		if t.byRegister[name] == nil || t.family.name != kprobeMulti.name {
 			delete(t.spec.Programs, name)
 		}
 	}
 }
 
-// fallBack changes to fentry after programs of kprobe.multi were loaded in vain.
-func (t *Tracker) fallBack(nft *btf.Spec) {
+// tryFamily finds out, after the programs were loaded, whether they can be attached, and changes to the next family as
+// long as they cannot: kprobe.multi, then kprobe, then fentry, which is there wherever the tracker works.
+//
+// Ordinary kprobes are used only where the kernel counts those that it skips (Linux 6.7, and so with typed loads): before, no
+// absence could be proved. Arming many functions is quicker with them than with fentry.
+func (t *Tracker) tryFamily(kernel, nft *btf.Spec, opts Options) error {
+	if t.family.name != kprobeMulti.name {
+		return nil
+	}
+	if opts.functions == "" || opts.functions == kprobeMulti.name {
+		if has, err := t.hasMulti(); has || err != nil {
+			return err
+		}
+	}
 	for _, name := range kprobeMulti.programs() {
 		if program := t.collection.DetachProgram(name); program != nil {
 			_ = program.Close() // nothing hangs on it
 		}
 	}
+	if countsSkippedKprobes(kernel) {
+		t.family = kprobe
+		if has, err := t.loadKprobes(); has || err != nil {
+			return err
+		}
+	}
 	t.family = fentry
 	t.nft = findVerdicts(nft, t.family)
+	return nil
+}
+
+// loadKprobes loads the programs of kprobe.multi as ordinary ones: those that were loaded for it cannot be attached
+// otherwise.
+func (t *Tracker) loadKprobes() (bool, error) {
+	spec := &ebpf.CollectionSpec{
+		Maps: t.spec.Maps, Types: t.spec.Types, ByteOrder: t.spec.ByteOrder, Programs: make(map[string]*ebpf.ProgramSpec),
+	}
+	for name, program := range t.byRegister {
+		spec.Programs[name] = program.Copy()
+		spec.Programs[name].AttachType = ebpf.AttachNone
+	}
+	options := t.options
+	options.MapReplacements = t.collection.Maps
+	loaded, err := ebpf.NewCollectionWithOptions(spec, options)
+	if err != nil {
+		return false, loadError(err)
+	}
+	defer loaded.Close() // what is taken out of it stays
+	l, err := link.Kprobe(t.spec.Programs[trackerProgSkbFreeHead].AttachTo, loaded.Programs[trackerProgFunctionArg0], nil)
+	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, loadError(fmt.Errorf("attach by kprobe: %w", err))
+	}
+	for name := range spec.Programs {
+		t.collection.Programs[name] = loaded.DetachProgram(name)
+	}
+	return true, l.Close()
+}
+
+// countsSkippedKprobes tells whether the kernel counts the runs of a kprobe, and of its program, that it skips: it does
+// both or neither.
+func countsSkippedKprobes(kernel *btf.Spec) bool {
+	var info *btf.Struct
+	return kernel.TypeByName("bpf_link_info", &info) == nil && hasField(info, "perf_event", "kprobe", "missed")
+}
+
+// hasField tells whether a structure has a field, the path leading through named fields to it.
+func hasField(in btf.Type, path ...string) bool {
+	if len(path) == 0 {
+		return true
+	}
+	var members []btf.Member
+	switch t := btf.UnderlyingType(in).(type) {
+	case *btf.Struct:
+		members = t.Members
+	case *btf.Union:
+		members = t.Members
+	}
+	return slices.ContainsFunc(members, func(m btf.Member) bool {
+		if m.Name == "" {
+			return hasField(m.Type, path...)
+		}
+		return m.Name == path[0] && hasField(m.Type, path[1:]...)
+	})
 }
 
 // hasMulti attaches a program to a function that the tracker attaches to anyway.

@@ -198,13 +198,6 @@ func (c *catalog) whyNot(name string) error {
 			return errNotTraced
 		}
 	}
-	list, err := c.traceable()
-	if err != nil {
-		return err
-	}
-	if variants := list.variants(name); len(variants) > 0 {
-		return fmt.Errorf("%w; it made %s of it, whose arguments are not known", ErrNoFunction, strings.Join(variants, ", "))
-	}
 	return ErrNoFunction
 }
 

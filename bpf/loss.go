@@ -19,7 +19,7 @@ type missCounter struct {
 	name    string
 	program *ebpf.Program
 	// link is set instead of the program where the kernel counts calls that did not even get to the program: those of a
-	// kprobe.multi link that ftrace kept back.
+	// kprobe or a kprobe.multi link that were kept back because another was at work.
 	link link.Link
 	part part
 }
@@ -148,6 +148,9 @@ func (c missCounter) read() (uint64, error) {
 		info, err := c.link.Info()
 		if err != nil {
 			return 0, fmt.Errorf("read the misses of %s: %w", c.name, err)
+		}
+		if single := info.PerfEvent(); single != nil {
+			return single.Kprobe().Missed, nil
 		}
 		return info.KprobeMulti().Missed, nil
 	}

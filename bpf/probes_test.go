@@ -381,7 +381,7 @@ func TestModuleLoadedLater(t *testing.T) {
 		t.Skip("the module ifb is loaded already")
 	}
 	tracker := openTracker(t, Options{})
-	other := openTracker(t, Options{fentry: true})
+	other := openTracker(t, Options{functions: fentry.name})
 	qt.Assert(t, qt.ErrorIs(tracker.Observable("ifb_xmit"), ErrNoFunction))
 	h := newHost(t)
 	h.withNetlink(t, func(n *netlink.Handle) error {

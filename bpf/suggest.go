@@ -22,6 +22,13 @@ func (c *catalog) explain(r request, err error) error {
 				err = errNotTraced
 			}
 		}
+		list, failed := c.traceable()
+		if failed != nil {
+			return err
+		}
+		if variants := list.variants(r.name); len(variants) > 0 {
+			err = fmt.Errorf("%w; it made %s of it, whose arguments are not known", err, strings.Join(variants, ", "))
+		}
 		return fmt.Errorf("%w%s", err, c.suggest(r))
 	case errors.Is(err, ErrNotAttachable), errors.Is(err, ErrNoTracepoint), errors.Is(err, errNoMatch):
 		return fmt.Errorf("%w%s", err, c.suggest(r))

@@ -22,8 +22,9 @@ type Options struct {
 	// 16 MiB, which holds about 150,000 events.
 	RingBytes int
 
-	// fentry observes functions by fentry even where there is kprobe.multi: for tests.
-	fentry bool
+	// functions is the name of the family of programs that observe functions, instead of the first that the kernel has:
+	// for tests.
+	functions string
 }
 
 // Tracker is the set of programs that follow packets, attached. It is safe for concurrent use.
@@ -31,7 +32,8 @@ type Tracker struct {
 	catalog    catalog
 	spec       *ebpf.CollectionSpec         // what collection was made of
 	options    ebpf.CollectionOptions       // how it was loaded
-	entries    map[string]*ebpf.ProgramSpec // programs of which one is loaded for each function that is armed
+	entries    map[string]*ebpf.ProgramSpec // programs of which one is loaded for each probe that is armed
+	byRegister map[string]*ebpf.ProgramSpec // programs that serve all functions
 	collection *ebpf.Collection
 	family     family
 	nft        verdictProbe
@@ -124,14 +126,8 @@ func (t *Tracker) load(opts Options) error {
 	if t.collection, err = ebpf.NewCollectionWithOptions(t.spec, t.options); err != nil {
 		return loadError(err)
 	}
-	if t.family.name == kprobeMulti.name {
-		has, err := t.hasMulti()
-		if err != nil {
-			return err
-		}
-		if !has {
-			t.fallBack(nft)
-		}
+	if err := t.tryFamily(kernel, nft, opts); err != nil {
+		return err
 	}
 
 	if t.decoder.reasons, err = loadDropReasons(t.catalog.cache); err != nil {
