@@ -20,6 +20,7 @@ type group struct {
 	members  []request
 	links    []link.Link     // in the order in which they are to be closed
 	programs []*ebpf.Program // the group's own
+	returns  []uint64        // cookies of its return probes
 	counters []missCounter
 }
 
@@ -187,6 +188,9 @@ func (t *Tracker) attachSingle(targets []target, probes map[request]*probe) ([]*
 	var groups []*group
 	for _, target := range targets {
 		g := &group{members: []request{target.request}}
+		if target.kind == journey.Return {
+			g.returns = []uint64{target.cookie | uint64(probes[target.request].number)}
+		}
 		if err := t.attachTo(target, g, loaded); err != nil {
 			if target.optional && errors.Is(err, ErrNotAttachable) {
 				if err := t.detach(g); err != nil {
@@ -312,7 +316,35 @@ func (t *Tracker) detach(g *group) error {
 	for _, p := range g.programs {
 		errs = append(errs, p.Close())
 	}
+	if len(g.returns) > 0 {
+		errs = append(errs, t.forgetCalls(g.returns))
+	}
 	return errors.Join(errs...)
+}
+
+// forgetCalls drops what was noted of calls under way whose return nobody will note any more.
+func (t *Tracker) forgetCalls(cookies []uint64) error {
+	works := t.collection.Maps[trackerMapWorks]
+	var frame trackerFrame
+	var work trackerWork
+	var idle []trackerFrame
+	all := works.Iterate()
+	for all.Next(&frame, &work) {
+		if slices.Contains(cookies, frame.Probe) {
+			idle = append(idle, frame)
+		}
+	}
+	// Calls at other probes that come and go meanwhile may cut the walk short. What is left over then is cleared when a call
+	// stands in the same place, or stays: a few entries of thousands.
+	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("read the calls under way: %w", err)
+	}
+	for _, frame := range idle {
+		if err := works.Delete(frame); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget a call under way: %w", err)
+		}
+	}
+	return nil
 }
 
 // enotsupp is the kernel's internal ENOTSUPP, which it returns for functions with too many arguments.

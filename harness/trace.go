@@ -16,8 +16,9 @@ import (
 
 // TraceOptions say what a trace observes. The zero value observes the milestones.
 type TraceOptions struct {
-	// Functions are kernel functions to observe in addition: any that takes a struct sk_buff * among its first five
-	// arguments, those of modules included.
+	// Functions are probes to observe in addition, written as for [bpf.Scope.Arm]: a kernel function that takes a struct
+	// sk_buff * ("ip_rcv"), its return ("kr:ip_rcv"), a tracepoint ("tp:net:net_dev_queue"), or all that match a pattern
+	// ("tcp_v4_*"). waybill inspect lists them.
 	Functions []string
 	// WithoutMilestones leaves out the functions that are observed by default. What remains are Functions, nftables
 	// verdicts, and drops.
