@@ -65,6 +65,12 @@ func parseRequest(text string) (request, error) {
 	return r, nil
 }
 
+// CheckProbe tells what is wrong with a probe as users write it, whatever the kernel has.
+func CheckProbe(text string) error {
+	_, err := parseRequest(text)
+	return err
+}
+
 // isNameRune tells what names and patterns are made of. A dot is in names that the compiler made: tcp_ack.constprop.0.
 func isNameRune(c rune, pattern, grouped bool) bool {
 	switch {

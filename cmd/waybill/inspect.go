@@ -33,6 +33,11 @@ func (c inspectCommand) Run(ctx context.Context) error {
 	if c.Here && c.Kernel != "" {
 		return usageError{errors.New("--here and --kernel do not go together: leave one out")}
 	}
+	if c.Pattern != "" {
+		if err := bpf.CheckProbe(c.Pattern); err != nil {
+			return usageError{err}
+		}
+	}
 	kernel := c.Kernel
 	if kernel == "" {
 		why := uninspectable()
@@ -66,7 +71,7 @@ func uninspectable() error {
 func (c inspectCommand) here(out io.Writer) error {
 	places, err := bpf.Inspect(c.Pattern)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	if c.JSON {
 		encoder := json.NewEncoder(out)
