@@ -429,8 +429,8 @@ func TestPatternErrors(t *testing.T) {
 		{"tp:sched:sched_switch", `observe tp:sched:sched_switch: none of its arguments is a struct sk_buff \*`},
 		{"tp:skb:kfree_skb/stack", `observe tp:skb:kfree_skb/stack: drops are always observed, without the stack`},
 		{"kr:ip_recv", `observe kr:ip_recv: this kernel has no such function, or .*; there is ip_rcv.*`},
-		{"__netif_receive_skb_core", `observe __netif_receive_skb_core: this kernel has no such function, or the compiler made ` +
-			`it part of its callers; it made __netif_receive_skb_core.constprop.0 of it, whose arguments are not known.*`},
+		{"__netif_receive_skb_core", `observe __netif_receive_skb_core: this kernel lets no program attach to it: the compiler ` +
+			`made __netif_receive_skb_core.constprop.0 of it, whose arguments are not known.*`},
 		{"__netif_receive_skb_core.constprop.0", `observe __netif_receive_skb_core.constprop.0: it is there, but the ` +
 			`kernel's types do not tell its arguments`},
 		{"__bpf_skb_change_tail", `observe __bpf_skb_change_tail: this kernel .*`},

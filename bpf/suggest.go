@@ -14,26 +14,32 @@ import (
 // kernel's symbols, and by names that the user may have meant. It may take a second on an emulated machine: for errors only.
 func (c *catalog) explain(r request, err error) error {
 	switch {
-	case errors.Is(err, ErrNoFunction):
-		if symbols, failed := c.source.symbols(); failed == nil {
-			defer func() { _ = symbols.Close() }()
-			found, failed := functionSymbols(symbols, func(name string) bool { return name == r.name })
-			if failed == nil && len(found) > 0 {
-				err = errNotTraced
-			}
-		}
+	case errors.Is(err, ErrNoFunction), errors.Is(err, errNotTraced):
 		list, failed := c.traceable()
 		if failed != nil {
 			return err
 		}
 		if variants := list.variants(r.name); len(variants) > 0 {
-			err = fmt.Errorf("%w; it made %s of it, whose arguments are not known", err, strings.Join(variants, ", "))
+			err = fmt.Errorf("%w: the compiler made %s of it, whose arguments are not known", ErrNotAttachable,
+				strings.Join(variants, ", "))
+		} else if c.hasSymbol(r.name) {
+			err = errNotTraced
 		}
-		return fmt.Errorf("%w%s", err, c.suggest(r))
-	case errors.Is(err, ErrNotAttachable), errors.Is(err, ErrNoTracepoint), errors.Is(err, errNoMatch):
-		return fmt.Errorf("%w%s", err, c.suggest(r))
+	case !errors.Is(err, ErrNotAttachable) && !errors.Is(err, ErrNoTracepoint) && !errors.Is(err, errNoMatch):
+		return err
 	}
-	return err
+	return fmt.Errorf("%w%s", err, c.suggest(r))
+}
+
+// hasSymbol tells whether the kernel has a function of that name.
+func (c *catalog) hasSymbol(name string) bool {
+	symbols, err := c.source.symbols()
+	if err != nil {
+		return false
+	}
+	defer func() { _ = symbols.Close() }()
+	found, err := functionSymbols(symbols, func(n string) bool { return n == name })
+	return err == nil && len(found) > 0
 }
 
 // suggest names what the request may have meant, as the end of an error text; empty if there is nothing like it.
