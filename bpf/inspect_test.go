@@ -63,9 +63,11 @@ func madeUp(t *testing.T) *catalog {
 			return types[module], nil
 		},
 		list: func() (*traceable, error) {
-			return newTraceable([]byte("ip_rcv\nskb_length\nskb_list\nskb_new\nset_filter\nfar_away\nvfs_read\nreg_vif_xmit\n" +
-				"reg_vif_xmit\ntwo_faces\ntwo_faces\nno_types\nveth_xmit [veth]\nreg_vif_xmit [veth]\n" + nftFunction + " [nf_tables]\n" +
-				"tcp_ack.constprop.0\n")), nil
+			return newTraceable([]byte(strings.Join([]string{
+				"ip_rcv", "skb_length", "skb_list", "skb_new", "set_filter", "far_away", "vfs_read", "reg_vif_xmit", "two_faces",
+				"reg_vif_xmit", "two_faces", "no_types", "veth_xmit [veth]", "reg_vif_xmit [veth]", nftFunction + " [nf_tables]",
+				"tcp_ack.constprop.0", "",
+			}, "\n"))), nil
 		},
 		groups: func() (map[string][]string, error) {
 			return map[string][]string{"net": {"net_dev_queue"}, "tcp": {"tcp_probe"}, "sched": {"sched_switch"}}, nil

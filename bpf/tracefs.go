@@ -192,7 +192,8 @@ func functionSymbols(kallsyms io.Reader, wanted func(name string) bool) (map[str
 		address, rest, _ := strings.Cut(lines.Text(), " ")
 		kind, rest, _ := strings.Cut(rest, " ")
 		name, module, _ := strings.Cut(rest, "\t")
-		if !strings.Contains("tTwW", kind) || kind == "" || !wanted(name) {
+		isFunction := kind == "t" || kind == "T" || kind == "w" || kind == "W"
+		if !isFunction || !wanted(name) {
 			continue
 		}
 		n, err := strconv.ParseUint(address, 16, 64)

@@ -8,7 +8,7 @@ import (
 )
 
 func TestTraceable(t *testing.T) {
-	list := newTraceable([]byte("ip_rcv\nip_rcv_core\nadd_grec\nadd_grec\nxmit [veth]\nxmit [tun]\ntcp_ack.part.0\nip_rcv_core.isra.0\n"))
+	list := newTraceable([]byte("add_grec\nip_rcv\nip_rcv_core\nadd_grec\nxmit [veth]\nxmit [tun]\ntcp_ack.part.0\nip_rcv_core.isra.0\n"))
 	for name, want := range map[string][]string{
 		"ip_rcv": {""}, "add_grec": {"", ""}, "xmit": {"veth", "tun"}, "ip_rc": nil, "rcv": nil, "veth": nil, "tcp_ack": nil,
 	} {
