@@ -46,14 +46,14 @@ func (t target) place() string {
 	return t.name
 }
 
-// resolve finds out how a request that is no pattern can be observed.
+// resolve finds out how a request that is no pattern can be observed. The error is the cause alone.
 func (t *Tracker) resolve(r request) (target, error) {
 	var found target
 	var err error
 	switch {
 	case r.name == nftFunction && r.kind == journey.Function:
 		if t.nft.program == "" {
-			return target{}, fmt.Errorf("observe %s: %s", r, t.nft.why)
+			return target{}, errors.New(t.nft.why)
 		}
 		found = target{program: t.nft.program, places: 1}
 	case r.kind == journey.Function, r.kind == journey.Return:
@@ -64,10 +64,7 @@ func (t *Tracker) resolve(r request) (target, error) {
 	default:
 		found, err = t.resolveTracepoint(r)
 	}
-	if err != nil {
-		return target{}, fmt.Errorf("observe %s: %w", r, err)
-	}
-	return found.of(r), nil
+	return found.of(r), err
 }
 
 // of is the target of a request.
@@ -301,8 +298,16 @@ func (t *Tracker) Observable(probe string) error {
 	}
 	if r.isPattern() {
 		_, err = t.expand(r)
-		return err
+	} else {
+		_, err = t.resolve(r)
 	}
-	_, err = t.resolve(r)
-	return err
+	return observing(r, err)
+}
+
+// observing says what failed; nil if nothing did.
+func observing(r request, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("observe %s: %w", r, err)
 }

@@ -94,7 +94,7 @@ func (t *Tracker) targets(texts []string) ([]target, error) {
 		case r.isPattern():
 			matching, err := t.expand(r)
 			if err != nil {
-				return nil, t.catalog.explain(r, err)
+				return nil, observing(r, t.catalog.explain(r, err))
 			}
 			for _, m := range matching {
 				add(m)
@@ -104,7 +104,7 @@ func (t *Tracker) targets(texts []string) ([]target, error) {
 		default:
 			one, err := t.resolve(r)
 			if err != nil {
-				return nil, t.catalog.explain(r, err)
+				return nil, observing(r, t.catalog.explain(r, err))
 			}
 			add(one)
 		}

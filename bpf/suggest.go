@@ -121,7 +121,8 @@ const (
 
 var errNoMatch = errors.New("nothing that takes a packet and can be probed has a name like this")
 
-// expand finds what a pattern stands for now, sorted by name. What matches and cannot be observed is left out.
+// expand finds what a pattern stands for now, sorted by name. What matches and cannot be observed is left out. The error is
+// the cause alone.
 func (t *Tracker) expand(r request) ([]target, error) {
 	var found []target
 	add := func(name string, resolve func(request) (target, error)) {
@@ -138,7 +139,7 @@ func (t *Tracker) expand(r request) ([]target, error) {
 	case journey.Function, journey.Return:
 		list, err := t.catalog.traceable()
 		if err != nil {
-			return nil, fmt.Errorf("observe %s: list the kernel's functions: %w", r, err)
+			return nil, fmt.Errorf("list the kernel's functions: %w", err)
 		}
 		for _, name := range list.matching(r.matches) {
 			add(name, func(one request) (target, error) {
@@ -163,15 +164,14 @@ func (t *Tracker) expand(r request) ([]target, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("observe %s: %w", r, errNoMatch)
+		return nil, errNoMatch
 	}
 	most := mostSingle
 	if r.kind == journey.Function && t.family.name == kprobeMulti.name {
 		most = mostMulti
 	}
 	if len(found) > most {
-		return nil, fmt.Errorf("observe %s: %d match, and at most %d can be observed at once: write a narrower pattern", r,
-			len(found), most)
+		return nil, fmt.Errorf("%d match, and at most %d can be observed at once: write a narrower pattern", len(found), most)
 	}
 	return found, nil
 }
