@@ -56,32 +56,58 @@ func TestKVMAnswerIsRemembered(t *testing.T) {
 
 func TestLockWaits(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	// Two slots; each caller opens the files itself, as processes do.
-	take := func(ctx context.Context, c Config) (func(), error) {
-		slots, err := openSlots(2)
-		qt.Assert(t, qt.IsNil(err))
-		return takeSlot(ctx, c, slots)
-	}
-	unlock, err := take(t.Context(), Config{})
+	// Two CPUs; each caller opens the files itself, as processes do.
+	take := func(ctx context.Context, c Config, threads int) (func(), error) { return takeSlots(ctx, c, 2, threads) }
+	unlock, err := take(t.Context(), Config{}, 1)
 	qt.Assert(t, qt.IsNil(err))
-	unlockOther, err := take(t.Context(), Config{})
+	unlockOther, err := take(t.Context(), Config{}, 1)
 	qt.Assert(t, qt.IsNil(err))
 
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	var notice string
-	_, err = take(ctx, Config{Notice: func(n string) { notice = n; cancel(why) }})
+	var notices []string
+	_, err = take(ctx, Config{Notice: func(n string) { notices = append(notices, n); cancel(why) }}, 1)
 	qt.Check(t, qt.ErrorIs(err, why))
-	qt.Check(t, qt.Equals(notice, "other VMs of yours are running: waiting for one to end"))
+	qt.Check(t, qt.DeepEquals(notices, []string{"other VMs of yours are running: waiting for one to end"}))
 
 	signals := make(chan os.Signal, 1)
 	signals <- syscall.SIGTERM
-	_, err = take(t.Context(), Config{Notice: func(string) {}, Signals: signals})
+	_, err = take(t.Context(), Config{Notice: func(string) {}, Signals: signals}, 1)
 	qt.Check(t, qt.ErrorMatches(err, literally("interrupted (terminated)")))
 
 	// The next one gets it, after those who gave up have let go; whichever machine ends first.
-	again, err := take(t.Context(), Config{Notice: func(string) { unlockOther() }})
+	again, err := take(t.Context(), Config{Notice: func(string) { unlockOther() }}, 1)
 	qt.Assert(t, qt.IsNil(err))
 	again()
 	unlock()
+}
+
+// TestLockIsFair: whoever needs both CPUs gets them although others that need one keep coming.
+func TestLockIsFair(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	unlock, err := takeSlots(t.Context(), Config{}, 2, 1)
+	qt.Assert(t, qt.IsNil(err))
+	var order []string
+	waits, got, late := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(got)
+		both, err := takeSlots(t.Context(), Config{Notice: func(string) { close(waits) }}, 2, 2)
+		qt.Check(t, qt.IsNil(err))
+		order = append(order, "both")
+		both()
+	}()
+	<-waits
+	lateWaits := make(chan struct{})
+	go func() {
+		defer close(late)
+		one, err := takeSlots(t.Context(), Config{Notice: func(string) { close(lateWaits) }}, 2, 1)
+		qt.Check(t, qt.IsNil(err))
+		<-got
+		order = append(order, "one")
+		one()
+	}()
+	<-lateWaits // although a CPU is free
+	unlock()
+	<-late
+	qt.Check(t, qt.DeepEquals(order, []string{"both", "one"}))
 }

@@ -27,7 +27,7 @@ func linkCache(t interface{ Fatal(...any) }, cache string, kvm bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := []string{"kernels"}
+	names := []string{"kernels", "vm.lock"}
 	for n := range runtime.NumCPU() {
 		names = append(names, fmt.Sprintf("vm-%d.lock", n)) // opening a link to what is not there yet makes it
 	}
