@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-quicktest/qt"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/waybill-dev/waybill/ci/report"
 	"github.com/waybill-dev/waybill/internal/golden"
 )
 
@@ -55,10 +57,18 @@ func TestMatrix(t *testing.T) {
 		qt.Check(t, qt.IsNil(err))
 	}
 
+	// Tests have their times.
+	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	qt.Assert(t, qt.IsNil(err))
+	var all report.Report
+	qt.Assert(t, qt.IsNil(json.Unmarshal(text, &all)))
+	qt.Check(t, qt.Equals(all.Runs[0].Specs[0].Name, "TestGood"))
+	qt.Check(t, qt.IsTrue(all.Runs[0].Specs[0].Seconds >= 0.02))
+
 	// The next report takes the place of this one, and a pass is a pass.
 	out, code = matrix(t, "--report", dir, "--kernel", "6.1,6.12", "./testdata/good")
 	qt.Check(t, qt.Equals(code, 0), qt.Commentf("%s", out))
-	_, err := os.Stat(filepath.Join(dir, "6.1/testdata/suite"))
+	_, err = os.Stat(filepath.Join(dir, "6.1/testdata/suite"))
 	qt.Check(t, qt.ErrorIs(err, os.ErrNotExist))
 }
 

@@ -183,7 +183,7 @@ func test2JSON(ctx context.Context, file, path string) ([]byte, error) {
 		return nil, fmt.Errorf("read what the tests wrote: %w", err)
 	}
 	defer f.Close()
-	cmd := exec.CommandContext(ctx, "go", "tool", "test2json", "-p", path)
+	cmd := exec.CommandContext(ctx, "go", "tool", "test2json", "-t", "-p", path) // without -t there are no times of tests
 	cmd.Stdin = f
 	out, err := cmd.Output()
 	if err != nil {
