@@ -89,6 +89,7 @@ func (c *command) runPackage(ctx context.Context, k report.Kernel, p testPackage
 		return nil, fmt.Errorf("read what the tests wrote: %w", err)
 	}
 	out.Faults = append(out.Faults, faults(out, status, p.ginkgo && in.Ginkgo == nil, string(said))...)
+	_ = os.Remove(filepath.Join(dir, "artifacts")) // which fails if it is not empty
 	out.Seconds = time.Since(started).Seconds()
 	return out, nil
 }

@@ -29,7 +29,7 @@ func (c *command) write(r *report.Report) error {
 			return fmt.Errorf("annotate: %w", err)
 		}
 		if summary := os.Getenv("GITHUB_STEP_SUMMARY"); summary != "" {
-			return toFile(summary, os.O_APPEND, r.Markdown)
+			return toFile(summary, os.O_APPEND, r.Summary)
 		}
 	}
 	return nil

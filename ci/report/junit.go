@@ -27,6 +27,7 @@ type junitSuite struct {
 	Errors     int             `xml:"errors,attr"`
 	Skipped    int             `xml:"skipped,attr"`
 	Time       string          `xml:"time,attr"`
+	Timestamp  string          `xml:"timestamp,attr"` // of the whole report
 	Properties []junitProperty `xml:"properties>property"`
 	Cases      []junitCase     `xml:"testcase"`
 }
@@ -65,6 +66,7 @@ func (r *Report) JUnit(w io.Writer) error {
 			}
 			s := junitSuite{
 				Name: suite + " on " + k.Name, Time: seconds(run.Seconds),
+				Timestamp:  r.Started.UTC().Format("2006-01-02T15:04:05"),
 				Properties: []junitProperty{{"kernel", k.Name}, {"role", dash(k.Role)}, {"version", dash(k.Version)}},
 			}
 			class := k.Name + "." + strings.ReplaceAll(suite, "/", ".")

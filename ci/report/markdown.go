@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"io"
 	"strings"
 )
@@ -8,6 +9,44 @@ import (
 // Markdown writes a report as a page: what is wrong first, each with the command that repeats just that, then the table of
 // kernels and suites, the reasons of skips, and every spec on every kernel.
 func (r *Report) Markdown(w io.Writer) error {
+	if err := r.markdownBrief(w); err != nil {
+		return err
+	}
+	out := &textWriter{w: w}
+	for _, suite := range r.suites() {
+		r.markdownSpecs(out, suite)
+	}
+	return out.err
+}
+
+// summaryLimit is how much GitHub shows as the summary of a step; it shows nothing of one that is longer.
+const summaryLimit = 1 << 20
+
+// Summary writes what fits into the summary of a step of GitHub Actions: the page, or the page without its list of specs, or the
+// beginning of that.
+func (r *Report) Summary(w io.Writer) error {
+	var page bytes.Buffer
+	if err := r.Markdown(&page); err != nil {
+		return err
+	}
+	if page.Len() > summaryLimit {
+		page.Reset()
+		if err := r.markdownBrief(&page); err != nil {
+			return err
+		}
+	}
+	const more = "\n\n… the rest is in the report.\n"
+	text := page.Bytes()
+	if len(text) > summaryLimit {
+		cut := bytes.LastIndexByte(text[:summaryLimit-len(more)], '\n')
+		text = append(text[:max(0, cut)], more...)
+	}
+	_, err := w.Write(text)
+	return err
+}
+
+// markdownBrief writes all but the specs.
+func (r *Report) markdownBrief(w io.Writer) error {
 	out := &textWriter{w: w}
 	out.printf("# %s\n", r.Verdict())
 	for _, p := range r.Problems() {
@@ -23,9 +62,6 @@ func (r *Report) Markdown(w io.Writer) error {
 		for _, s := range skips {
 			out.printf("- %s\n", escape(strings.Join(strings.Fields(s), " ")))
 		}
-	}
-	for _, suite := range r.suites() {
-		r.markdownSpecs(out, suite)
 	}
 	return out.err
 }

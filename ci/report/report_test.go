@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -134,4 +135,28 @@ func TestShortened(t *testing.T) {
 	short := strings.Split(shortened(strings.Join(lines, "\n")), "\n")
 	qt.Check(t, qt.HasLen(short, 71))
 	qt.Check(t, qt.Equals(short[50], "… 30 more lines are in the report …"))
+}
+
+// TestSummary: what GitHub would not show is left out, a part at a time.
+func TestSummary(t *testing.T) {
+	summary := func(r *Report) string {
+		var b strings.Builder
+		qt.Assert(t, qt.IsNil(r.Summary(&b)))
+		qt.Check(t, qt.IsTrue(b.Len() <= summaryLimit))
+		return b.String()
+	}
+	r := matrix(t)
+	var page strings.Builder
+	qt.Assert(t, qt.IsNil(r.Markdown(&page)))
+	qt.Check(t, qt.Equals(summary(r), page.String()))
+
+	for i := range 2000 {
+		name := fmt.Sprintf("%s %d", strings.Repeat("long ", 200), i)
+		r.Runs[0].Specs = append(r.Runs[0].Specs, Spec{Name: name, Status: Passed})
+	}
+	qt.Check(t, qt.IsFalse(strings.Contains(summary(r), "<details>")))
+	qt.Check(t, qt.IsTrue(strings.HasPrefix(summary(r), "# FAILED: ")))
+
+	r.Runs[0].Faults = append(r.Runs[0].Faults, strings.Repeat("line\n", 1<<18))
+	qt.Check(t, qt.IsTrue(strings.HasSuffix(summary(r), "line\n\n… the rest is in the report.\n")))
 }
