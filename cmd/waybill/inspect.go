@@ -31,11 +31,11 @@ func (inspectCommand) Help() string {
 // Run inspects this kernel if it can be observed, and another one in a VM otherwise.
 func (c inspectCommand) Run(ctx context.Context) error {
 	if c.Here && c.Kernel != "" {
-		return usageError{errors.New("--here and --kernel do not go together: leave one out")}
+		return errors.New("--here and --kernel do not go together: leave one out")
 	}
 	if c.Pattern != "" {
 		if err := bpf.CheckProbe(c.Pattern); err != nil {
-			return usageError{err}
+			return err
 		}
 	}
 	kernel := c.Kernel

@@ -37,5 +37,5 @@ func TestInspectTable(t *testing.T) {
 func TestInspectFlags(t *testing.T) {
 	err := inspectCommand{Here: true, Kernel: "6.12"}.Run(t.Context())
 	qt.Check(t, qt.ErrorMatches(err, "--here and --kernel do not go together: leave one out"))
-	qt.Check(t, qt.Equals(exitOf(err), statusUsage))
+	qt.Check(t, qt.Equals(exitOf(err), statusFailed))
 }
