@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -29,7 +30,9 @@ func (rn *runningNode) awaitCarrier(ctx context.Context, device string) error {
 		if err != nil {
 			return false, fmt.Errorf("read state of %s: %w", device, err)
 		}
-		return link.Attrs().OperState == netlink.OperUp, nil
+		// Devices that have no operational state of their own, such as tunnels, never leave "unknown".
+		state := link.Attrs().OperState
+		return state == netlink.OperUp || state == netlink.OperUnknown && link.Type() != "veth", nil
 	})
 }
 
@@ -39,15 +42,15 @@ func (rn *runningNode) awaitCarrier(ctx context.Context, device string) error {
 // net/ipv6/addrconf.c): joining the solicited-node group, by which neighbours find the address, and then the local route,
 // without which the node treats the address as somebody else's. Under load this takes milliseconds, in which packets
 // are lost. The route comes last, so it tells.
-func (rn *runningNode) awaitAddress6(ctx context.Context, end Interface, address *netlink.Addr) error {
-	options := &netlink.RouteGetOptions{OifIndex: rn.devices[end.Name]}
+func (rn *runningNode) awaitAddress6(ctx context.Context, device string, address netip.Addr) error {
+	options := &netlink.RouteGetOptions{OifIndex: rn.devices[device]}
 	return rn.await(ctx, unix.RTNLGRP_IPV6_ROUTE, func() (bool, error) {
-		routes, err := rn.route.RouteGetWithOptions(address.IP, options)
+		routes, err := rn.route.RouteGetWithOptions(address.AsSlice(), options)
 		if errors.Is(err, unix.ENETUNREACH) {
 			return false, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("look up %s: %w", address.IP, err)
+			return false, fmt.Errorf("look up %s: %w", address, err)
 		}
 		return len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL, nil
 	})

@@ -34,8 +34,7 @@ func TestPositionsDecideEverything(t *testing.T) {
 	qt.Check(t, qt.Equals(second.Device(fw), "eth1"))
 	qt.Check(t, qt.Equals(second.Device(client), ""))
 	qt.Check(t, qt.Equals(client.String(), "client"))
-	qt.Check(t, qt.Equals(n.Links()[1].subnets(), [2]netip.Prefix{
-		netip.MustParsePrefix("172.16.43.0/24"), netip.MustParsePrefix("fd42:0:0:43::/64")}))
+	qt.Check(t, qt.Equals(fmt.Sprint(n.plan().subnets(1)), "[172.16.43.0/24 fd42:0:0:43::/64]"))
 }
 
 func TestLastLinkHasAddresses(t *testing.T) {
@@ -155,7 +154,7 @@ func TestRoutes(t *testing.T) {
 				n.Connect(node(a), node(b))
 			}
 			var got []string
-			for _, r := range n.routes(node(test.from)) {
+			for _, r := range n.plan().routes(node(test.from)) {
 				got = append(got, fmt.Sprintf("%v via %v %s", r.to, r.gateway, r.device))
 			}
 			qt.Check(t, qt.Equals(strings.Join(got, ", "), test.want))

@@ -2,82 +2,114 @@ package topology
 
 import "net/netip"
 
-// route is one static route of a node: to a subnet that it is not part of.
+// route is one derived route of a node: to a subnet that it is not part of.
 type route struct {
 	to      netip.Prefix
 	gateway netip.Addr
 	device  string
+	table   uint32 // that of a VRF; 0 for the main one
 }
 
-// hop is the way out of a node: the end of a link opposite to the node.
-type hop struct {
-	link *Link
-	end  int
+// hop is the way out of a node: its own interface, and the one that it sends to.
+type hop struct{ own, next Interface }
+
+// domain is where packets are routed: a node, or a VRF of it.
+type domain struct {
+	node *Node
+	vrf  uint32
 }
 
-// routes computes the routes of one node, in the order of the links they lead to.
+// routes computes the routes of one node, in the order of the subnets they lead to.
 //
 // A subnet is reached through forwarding nodes where that is possible. Where it is not, it is reached over the shortest
 // path as if every node forwarded: the packet then gets as far as the node that ought to forward, and its journey shows
 // it ending there, which tells the user more than a refused send. The two never make a loop: a forwarding next hop of a
 // node without a proper path has no proper path either, so the distance shrinks at every hop.
-func (n *Network) routes(from *Node) []route {
-	proper := n.firstHops(from, func(node *Node) bool { return node.Forwarding })
-	fallback := n.firstHops(from, func(*Node) bool { return true })
-
+func (p *plan) routes(node *Node) []route {
 	var routes []route
-	for _, link := range n.links {
-		if link.ends[0] == from || link.ends[1] == from {
-			continue
+	done := make(map[uint32]bool)
+	for _, link := range node.place.links {
+		for _, own := range p.ends[link.index] {
+			if vrf := node.vrf(own.on).Table; own.Node == node && own.on != "" && !done[vrf] {
+				done[vrf] = true
+				routes = append(routes, p.routesFrom(domain{node, vrf})...)
+			}
 		}
-		first, ok := proper[link]
-		if !ok {
-			first, ok = fallback[link]
-		}
-		if !ok {
-			continue // in a part of the network that nothing connects with this one
-		}
-		gateway, own := first.link.end(first.end), first.link.end(1-first.end)
-		subnets := link.subnets()
-		routes = append(routes,
-			route{to: subnets[0], gateway: gateway.Addr.Addr(), device: own.Name},
-			route{to: subnets[1], gateway: gateway.Addr6.Addr(), device: own.Name})
 	}
 	return routes
 }
 
-// firstHops searches breadth first, through nodes that pass, and returns for each link that such a node can reach the
+func (p *plan) routesFrom(from domain) []route {
+	proper := p.firstHops(from, func(node *Node) bool { return node.Forwarding })
+	fallback := p.firstHops(from, func(*Node) bool { return true })
+
+	var routes []route
+	for segment := range p.segments {
+		first, ok := proper[segment]
+		if !ok {
+			first, ok = fallback[segment]
+		}
+		if !ok {
+			continue // it is part of it, or nothing connects the two
+		}
+		for _, subnet := range p.subnets(segment) {
+			gateway := first.next.Addr
+			if subnet.Addr().Is6() {
+				gateway = first.next.Addr6
+			}
+			if gateway.IsValid() {
+				routes = append(routes, route{to: subnet, gateway: gateway.Addr(), device: first.own.on, table: from.vrf})
+			}
+		}
+	}
+	return routes
+}
+
+// firstHops searches breadth first, through nodes that pass, and returns for each segment that such a node can reach the
 // first hop on the shortest path to it.
-func (n *Network) firstHops(from *Node, pass func(*Node) bool) map[*Link]hop {
+func (p *plan) firstHops(from domain, pass func(*Node) bool) map[int]hop {
 	type visit struct {
-		node  *Node
+		at    domain
 		first hop
 	}
-	hops := make(map[*Link]hop)
-	seen := map[*Node]bool{from: true}
-	queue := []visit{{node: from}}
+	hops := make(map[int]hop)
+	own := make(map[int]bool)
+	seen := map[domain]bool{from: true}
+	queue := []visit{{at: from}}
 	for len(queue) > 0 {
-		at := queue[0]
+		v := queue[0]
 		queue = queue[1:]
-		if at.node != from && !pass(at.node) {
+		if v.at != from && !pass(v.at.node) {
 			continue
 		}
-		for _, link := range at.node.place.links {
-			far := 0
-			if link.ends[0] == at.node {
-				far = 1
-			}
-			first := at.first
-			if at.node == from {
-				first = hop{link: link, end: far}
-			} else if _, ok := hops[link]; !ok {
-				hops[link] = first
-			}
-			if next := link.ends[far]; !seen[next] {
-				seen[next] = true
-				queue = append(queue, visit{node: next, first: first})
+		for _, link := range v.at.node.place.links {
+			for _, out := range p.ends[link.index] {
+				if out.Node != v.at.node || out.on == "" || out.Node.vrf(out.on).Table != v.at.vrf {
+					continue
+				}
+				segment := p.segment[link.index]
+				if v.at == from {
+					own[segment] = true
+				} else if _, ok := hops[segment]; !ok {
+					hops[segment] = v.first
+				}
+				for _, far := range p.on(segment, nil) {
+					next := domain{far.Node, far.Node.vrf(far.on).Table}
+					if far.Node == v.at.node || seen[next] {
+						continue
+					}
+					seen[next] = true
+					first := v.first
+					if v.at == from {
+						first = hop{out, far}
+					}
+					queue = append(queue, visit{next, first})
+				}
 			}
 		}
+	}
+	for segment := range own {
+		delete(hops, segment)
 	}
 	return hops
 }

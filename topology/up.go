@@ -36,37 +36,50 @@ func up(ctx context.Context, n *Network, step func(name string) error) (_ *Runni
 		}
 	}()
 
+	p := n.plan()
 	for _, node := range n.nodes {
 		if err := r.start(node, step); err != nil {
 			return nil, fmt.Errorf("node %s: %w", node, err)
 		}
 	}
-	for _, link := range n.links {
-		if err := r.connect(link, step); err != nil {
-			return nil, fmt.Errorf("link %s: %w", link, err)
+	for _, ends := range p.ends {
+		if err := r.connect(ends, step); err != nil {
+			return nil, fmt.Errorf("link %s: %w", ends[0].Link, err)
 		}
 	}
-	// Only now, so that the kernel had time for its share while we built the rest.
-	for _, link := range n.links {
-		if err := step("wait for link"); err != nil {
-			return nil, err
-		}
-		if err := r.await(ctx, link); err != nil {
-			return nil, fmt.Errorf("link %s: wait until it works: %w", link, err)
-		}
+	stages := []stage{
+		{"create devices", func(rn *runningNode) error { return rn.createDevices(n) }},
+		{"configure devices", func(rn *runningNode) error { return rn.settleAll() }},
+		{"bring up links", func(rn *runningNode) error { return r.bringUpLinks(rn, p) }},
+		{"bring up devices", func(rn *runningNode) error { return rn.bringUpDevices(p) }},
+		// Only now, so that the kernel had time for its share while we built the rest.
+		{"wait for links", func(rn *runningNode) error { return rn.awaitAll(ctx, p) }},
+		{"configure ports", func(rn *runningNode) error { return rn.setPorts() }},
+		{"set sysctls", func(rn *runningNode) error { return rn.setSysctls() }},
+		{"add routes", func(rn *runningNode) error { return rn.addRoutes(p) }},
+		{"add programs", func(rn *runningNode) error { return rn.addPrograms() }},
+		{"load texts", func(rn *runningNode) error { return rn.loadTexts(ctx) }},
 	}
-	for _, node := range n.nodes {
-		if err := step("add routes"); err != nil {
-			return nil, err
-		}
-		if err := r.nodes[node].addRoutes(n.routes(node)); err != nil {
-			return nil, fmt.Errorf("node %s: %w", node, err)
+	for _, stage := range stages {
+		for _, node := range n.nodes {
+			if err := step(stage.name); err != nil {
+				return nil, err
+			}
+			if err := stage.do(r.nodes[node]); err != nil {
+				return nil, fmt.Errorf("node %s: %w", node, err)
+			}
 		}
 	}
 	if err := r.loadRulesets(ctx, step); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// stage is a part of the building that is done for every node before the next one begins.
+type stage struct {
+	name string
+	do   func(*runningNode) error
 }
 
 // start makes the node's namespace and prepares it for links.
@@ -104,13 +117,11 @@ func (r *Running) start(node *Node, step func(string) error) error {
 	})
 }
 
-// connect creates the veth pair, each end directly in its namespace and under its final name, so that its index there is
-// the next free one; gives the ends their addresses; and brings up the second end last.
-func (r *Running) connect(link *Link, step func(string) error) error {
+// connect creates the veth pair, each end directly in its namespace and under its final name.
+func (r *Running) connect(ends [2]Interface, step func(string) error) error {
 	if err := step("create link"); err != nil {
 		return err
 	}
-	ends := link.Ends()
 	nodes := [2]*runningNode{r.nodes[ends[0].Node], r.nodes[ends[1].Node]}
 	veth := &netlink.Veth{
 		LinkAttrs:        netlink.NewLinkAttrs(),
@@ -121,74 +132,122 @@ func (r *Running) connect(link *Link, step func(string) error) error {
 	}
 	veth.Name, veth.HardwareAddr = ends[0].Name, ends[0].MAC[:]
 	if err := nodes[0].route.LinkAdd(veth); err != nil {
-		return fmt.Errorf("create veth pair: %w", err)
+		return fmt.Errorf("create veth pair: %w", unsupported(err, "devices of type veth", "veth"))
 	}
 	for i, end := range ends {
-		if err := step("configure link"); err != nil {
+		device, err := nodes[i].route.LinkByName(end.Name)
+		if err != nil {
+			return fmt.Errorf("find %s of %s: %w", end.Name, end.Node, err)
+		}
+		nodes[i].devices[end.Name] = device.Attrs().Index
+	}
+	return nil
+}
+
+// settleAll configures the node's devices while they are down.
+func (rn *runningNode) settleAll() error {
+	for name, device := range rn.node.all() {
+		if err := rn.settle(name, device); err != nil {
 			return err
 		}
-		if err := nodes[i].configure(end); err != nil {
-			return fmt.Errorf("%s of %s: %w", end.Name, end.Node, err)
-		}
 	}
 	return nil
 }
 
-// configure brings one end of a link up and gives it its addresses.
-func (rn *runningNode) configure(end Interface) error {
-	device, err := rn.route.LinkByName(end.Name)
-	if err != nil {
-		return fmt.Errorf("find device: %w", err)
-	}
-	rn.devices[end.Name] = device.Attrs().Index
-	if err := rn.route.LinkSetUp(device); err != nil {
-		return fmt.Errorf("bring up: %w", err)
-	}
-	for _, address := range end.addresses() {
-		if err := rn.route.AddrAdd(device, address); err != nil {
-			return fmt.Errorf("add address %s: %w", address.IPNet, err)
+// bringUpLinks brings up the links that begin at a node: of each, the end that awaitCarrier is for, then the other.
+func (r *Running) bringUpLinks(rn *runningNode, p *plan) error {
+	for _, link := range rn.node.place.links {
+		if link.ends[0] != rn.node {
+			continue
 		}
-	}
-	return nil
-}
-
-// addresses are those of the device, as netlink takes them.
-func (i Interface) addresses() []*netlink.Addr {
-	return []*netlink.Addr{
-		{IPNet: ipNet(i.Addr)},
-		{IPNet: ipNet(i.Addr6), Flags: unix.IFA_F_NODAD},
-		{IPNet: ipNet(i.LinkLocal), Flags: unix.IFA_F_NODAD, Scope: unix.RT_SCOPE_LINK},
-	}
-}
-
-// await waits for what the kernel does about a link on its own time.
-func (r *Running) await(ctx context.Context, link *Link) error {
-	ends := link.Ends()
-	if err := r.nodes[ends[0].Node].awaitCarrier(ctx, ends[0].Name); err != nil {
-		return err
-	}
-	for _, end := range ends {
-		for _, address := range end.addresses() {
-			if address.IP.To4() != nil {
+		last := p.last(link)
+		for _, end := range []int{1 - last, last} {
+			if link.options.ends()[end].Down {
 				continue
 			}
-			if err := r.nodes[end.Node].awaitAddress6(ctx, end, address); err != nil {
-				return err
+			i := p.ends[link.index][end]
+			far := r.nodes[i.Node]
+			if err := far.route.LinkSetUp(deviceByIndex(far.devices[i.Name])); err != nil {
+				return fmt.Errorf("bring up link %s at %s: %w", link, i.Node, err)
 			}
 		}
 	}
 	return nil
 }
 
-func (rn *runningNode) addRoutes(routes []route) error {
-	for _, route := range routes {
-		err := rn.route.RouteAdd(&netlink.Route{
-			LinkIndex: rn.devices[route.device],
-			Dst:       ipNet(route.to),
-			Gw:        route.gateway.AsSlice(),
-		})
-		if err != nil {
-			return fmt.Errorf("add route to %s via %s: %w", route.to, route.gateway, err)
+// last is the end of a link that is brought up last: the second one, unless it is a port and the first is not, because
+// whatever it is a port of would hear late that it works.
+func (p *plan) last(link *Link) int {
+	ends := p.ends[link.index]
+	if ends[1].port() && !ends[0].port() {
+		return 0
+	}
+	return 1
+}
+
+// port reports whether the interface is a port of a bridge or bond.
+func (i Interface) port() bool { return i.on != i.Name }
+
+// bringUpDevices brings the node's other devices up, and gives all their addresses.
+func (rn *runningNode) bringUpDevices(p *plan) error {
+	for _, device := range rn.node.devices() {
+		if device.Down {
+			continue
+		}
+		if err := rn.route.LinkSetUp(deviceByIndex(rn.devices[device.Name])); err != nil {
+			return fmt.Errorf("bring up %s: %w", device.Name, err)
+		}
+	}
+	for device, address := range p.addresses(rn.node) {
+		if err := rn.addAddress(device, address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitAll waits for what the kernel does about the node's devices on its own time.
+func (rn *runningNode) awaitAll(ctx context.Context, p *plan) error {
+	wait := func(device string) error {
+		if !rn.node.runs(device) {
+			return nil
+		}
+		if err := rn.awaitCarrier(ctx, device); err != nil {
+			return fmt.Errorf("wait until %s works: %w", device, err)
+		}
+		return nil
+	}
+	for _, link := range rn.node.place.links {
+		for end, i := range p.ends[link.index] {
+			if i.Node == rn.node && (end != p.last(link) || i.port()) {
+				if err := wait(i.Name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, device := range rn.node.devices() {
+		if err := wait(device.Name); err != nil {
+			return err
+		}
+	}
+	for device, address := range p.addresses(rn.node) {
+		if !address.Addr().Is6() || !rn.node.runs(device) {
+			continue
+		}
+		if err := rn.awaitAddress6(ctx, device, address.Addr()); err != nil {
+			return fmt.Errorf("wait until %s has address %s: %w", device, address.Addr(), err)
+		}
+	}
+	return nil
+}
+
+// setPorts tells bridges what to do at their ports.
+func (rn *runningNode) setPorts() error {
+	for name, device := range rn.node.all() {
+		_, self := device.Kind.(Bridge)
+		if err := rn.setPort(name, device.Port, self); err != nil {
+			return err
 		}
 	}
 	return nil

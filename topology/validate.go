@@ -54,5 +54,8 @@ func (n *Network) Validate() error {
 	if len(n.links) > maxLinks {
 		fault("the network has %d links: at most %d are possible", len(n.links), maxLinks)
 	}
-	return errors.Join(faults...)
+	if len(faults) > 0 {
+		return errors.Join(faults...) // what follows takes nodes and links for granted
+	}
+	return n.checkDetails()
 }
