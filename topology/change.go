@@ -109,7 +109,7 @@ func (r *Running) SetPortState(node *Node, device string, state PortState) error
 		return err
 	}
 	if _, ok := portStates[state]; !ok {
-		return fmt.Errorf("node %s: %q is no state of a port: give one of the constants, such as topology.Blocking", node, state)
+		return fmt.Errorf("node %s: %q is no state of a port: give one of the constants, such as topology.Listening", node, state)
 	}
 	if err := rn.setPortState(device, state); err != nil {
 		return fmt.Errorf("node %s: set %s to %s: %w", node, device, state, err)

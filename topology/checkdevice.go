@@ -100,7 +100,7 @@ func (c *checker) checkPort(path string, device Device) {
 		c.fault(path, "VLAN %d is given untagged, and tagged in Trunk: give it once", port.VLAN)
 	}
 	if _, ok := portStates[port.State]; port.State != "" && !ok {
-		c.fault(path+".State", "%q is no state: give one of the constants, such as topology.Blocking", port.State)
+		c.fault(path+".State", "%q is no state: give one of the constants, such as topology.Listening", port.State)
 	}
 	if port.State != "" && bridge.STP {
 		c.fault(path+".State", "%s runs the spanning tree protocol, which sets states by itself: leave State or STP out", name)

@@ -62,13 +62,14 @@ type Port struct {
 // PortState is the state of a bridge port. The zero value leaves it to the bridge.
 type PortState string
 
-// The states, of which only Forwarding lets frames through, and Learning learns addresses.
+// The states, of which only Forwarding lets frames through, while Learning learns addresses. The fifth, blocking, cannot be
+// set by hand: a bridge that does not run the protocol makes it forwarding at once (br_port_state_selection,
+// net/bridge/br_stp.c). Listening does the same to frames.
 const (
 	Disabled   PortState = "disabled"
 	Listening  PortState = "listening"
 	Learning   PortState = "learning"
 	Forwarding PortState = "forwarding"
-	Blocking   PortState = "blocking"
 )
 
 // Impairment is what a bad line does to packets, by the kernel's netem. The zero value does nothing.

@@ -87,7 +87,7 @@ func TestBridgeVLANs(t *testing.T) {
 
 func TestBridgePorts(t *testing.T) {
 	var n Network
-	sw, hosts := star(&n, Bridge{}, Port{Isolated: true}, Port{Isolated: true}, Port{}, Port{State: Blocking})
+	sw, hosts := star(&n, Bridge{}, Port{Isolated: true}, Port{Isolated: true}, Port{}, Port{State: Listening})
 	r := tryUp(t, &n)
 	exchange(t, r, hosts[0], hosts[2], hosts[2].Addr())
 	exchange(t, r, hosts[2], hosts[1], hosts[1].Addr6())

@@ -15,7 +15,7 @@ const (
 )
 
 // portStates are BR_STATE_* (include/uapi/linux/if_bridge.h).
-var portStates = map[PortState]uint8{Disabled: 0, Listening: 1, Learning: 2, Forwarding: 3, Blocking: 4}
+var portStates = map[PortState]uint8{Disabled: 0, Listening: 1, Learning: 2, Forwarding: 3}
 
 // setPort tells a bridge what to do at a port, which is up. The port of the bridge itself is its own.
 func (rn *runningNode) setPort(device string, port Port, self bool) error {
