@@ -99,7 +99,7 @@ func TestUpTwoNodes(t *testing.T) {
 
 	for i, node := range n.Nodes() {
 		end := link.Ends()[i]
-		qt.Check(t, qt.Equals(r.DeviceIndex(node, link), 2))
+		index := r.DeviceIndex(node, link)
 		qt.Check(t, qt.Not(qt.Equals(node.NetNSCookie(), 0)))
 		qt.Check(t, qt.Not(qt.Equals(r.NetNSInum(node), 0)))
 		qt.Assert(t, qt.IsNil(r.Do(node, func() error {
@@ -107,6 +107,7 @@ func TestUpTwoNodes(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			qt.Check(t, qt.Equals(device.Index, index))
 			qt.Check(t, qt.Equals(device.HardwareAddr.String(), end.MAC.String()))
 			qt.Check(t, qt.Equals(device.Flags&net.FlagUp, net.FlagUp))
 			addrs, err := device.Addrs()
@@ -344,7 +345,11 @@ func TestAwaitLooksAgainAfterEvents(t *testing.T) {
 			return finished, nil
 		}
 		finished = true
-		return false, far.route.LinkSetUp(deviceByIndex(2))
+		peer, err := far.route.LinkByName("eth0")
+		if err != nil {
+			return false, err
+		}
+		return false, far.route.LinkSetUp(peer)
 	})))
 	qt.Check(t, qt.Equals(looks, 3))
 	qt.Check(t, qt.IsNil(near.awaitCarrier(t.Context(), "eth0")))
