@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -26,24 +27,50 @@ func ListenUDP(in In, port uint16) (*Listener, error) {
 }
 
 func (l *Listener) open(port uint16) (err error) {
-	if l.socket, err = openSocket(unix.AF_INET6, unix.SOCK_DGRAM, 0); err != nil {
-		return err
+	l.socket, l.port, l.cookie, err = bindAny(unix.SOCK_DGRAM, port)
+	return err
+}
+
+// bindAny opens a socket that is bound to a port of every address, IPv4 and IPv6. The socket is returned also with an
+// error, if there is one to be closed.
+func bindAny(kind int, port uint16) (s *socket, bound uint16, cookie uint64, err error) {
+	if s, err = openSocket(unix.AF_INET6, kind, 0); err != nil {
+		return nil, 0, 0, err
 	}
-	fd := l.socket.fd
 	// Whatever net.ipv6.bindv6only says, IPv4 arrives here too.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
-		return fmt.Errorf("accept IPv4 too: %w", err)
+	if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+		return s, 0, 0, fmt.Errorf("accept IPv4 too: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet6{Port: int(port)}); err != nil {
-		return fmt.Errorf("bind: %w", err)
+	if err := unix.Bind(s.fd, &unix.SockaddrInet6{Port: int(port)}); err != nil {
+		return s, 0, 0, fmt.Errorf("bind: %w", err)
 	}
-	local, err := localAddr(fd)
+	local, err := localAddr(s.fd)
 	if err != nil {
-		return err
+		return s, 0, 0, err
 	}
-	l.port = local.Port()
-	if l.cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE); err != nil {
-		return fmt.Errorf("read socket cookie: %w", err)
+	if cookie, err = unix.GetsockoptUint64(s.fd, unix.SOL_SOCKET, unix.SO_COOKIE); err != nil {
+		return s, 0, 0, fmt.Errorf("read socket cookie: %w", err)
+	}
+	return s, local.Port(), cookie, nil
+}
+
+// Join makes the listener receive what is sent to a multicast group and arrives at a device.
+func (l *Listener) Join(in In, group Host, device string) error {
+	err := in(func() error {
+		at, err := net.InterfaceByName(device)
+		if err != nil {
+			return fmt.Errorf("find device: %w", err)
+		}
+		addr := group.Addr().Unmap()
+		if addr.Is4() {
+			return unix.SetsockoptIPMreqn(l.socket.fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP,
+				&unix.IPMreqn{Multiaddr: addr.As4(), Ifindex: int32(at.Index)})
+		}
+		return unix.SetsockoptIPv6Mreq(l.socket.fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP,
+			&unix.IPv6Mreq{Multiaddr: addr.As16(), Interface: uint32(at.Index)})
+	})
+	if err != nil {
+		return fmt.Errorf("join group %v on %s: %w", group, device, err)
 	}
 	return nil
 }

@@ -22,6 +22,9 @@ type IP netip.Addr
 // Addr returns the address.
 func (ip IP) Addr() netip.Addr { return netip.Addr(ip) }
 
+// IP6 is a node by its IPv6 address: IP6(server).
+func IP6(node interface{ Addr6() netip.Addr }) IP { return IP(node.Addr6()) }
+
 // String prints the address.
 func (ip IP) String() string { return netip.Addr(ip).String() }
 
@@ -47,7 +50,7 @@ func ParsePort(text string) (uint16, error) {
 // package opens sockets: topology's Running.Do for one node fits.
 type In func(f func() error) error
 
-// Packet is a description of something to send: [UDP].
+// Packet is a description of something to send: [UDP], [TCP], [Echo], [IPPacket], [Frame] or [ARP].
 type Packet interface {
 	// validate reports what is wrong with the description.
 	validate() error

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 )
@@ -29,6 +30,9 @@ type Sent struct {
 
 	name   string
 	socket *socket
+	port   *socket // that reserves the source port
+	text   string  // the description, where there are no addresses
+	data   []byte  // what is to be sent, where that is known only inside the namespace
 }
 
 // transmit sends the packet, from whatever namespace, and notes when and with what answer.
@@ -43,23 +47,32 @@ func (s *Sent) transmit() (err error) {
 
 // String prints the packet as UDP 172.16.42.1.39677 > 172.16.42.2.8080 len 3.
 func (s *Sent) String() string {
+	if s.text != "" {
+		return s.text
+	}
 	return fmt.Sprintf("%s %s > %s len %d", s.name, endpoint(s.Local), endpoint(s.Remote), s.Len)
 }
 
 // endpoint prints address and port with a dot between them, as tcpdump does.
 func endpoint(a netip.AddrPort) string {
-	if !a.Addr().IsValid() {
+	switch {
+	case !a.Addr().IsValid():
 		return "?"
+	case a.Port() == 0:
+		return a.Addr().String() // the protocol has no ports
 	}
 	return fmt.Sprintf("%s.%d", a.Addr(), a.Port())
 }
 
 // Close closes the sending socket. Calling it again does nothing.
 func (s *Sent) Close() error {
-	if s.socket == nil {
-		return nil
+	var errs []error
+	for _, socket := range []*socket{s.socket, s.port} {
+		if socket != nil {
+			errs = append(errs, socket.close())
+		}
 	}
-	return s.socket.close()
+	return errors.Join(errs...)
 }
 
 // SocketCookie is [Sent.Cookie]: what a record finds the packet's journey by.

@@ -34,7 +34,12 @@ func openSocket(family, kind, protocol int) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
-	s := &socket{fd: fd, file: os.NewFile(uintptr(fd), "socket")}
+	return newSocket(fd)
+}
+
+// newSocket takes over a descriptor that does not block.
+func newSocket(fd int) (s *socket, err error) {
+	s = &socket{fd: fd, file: os.NewFile(uintptr(fd), "socket")}
 	if s.conn, err = s.file.SyscallConn(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open socket: %w", err), s.close())
 	}
@@ -51,49 +56,120 @@ func (s *socket) close() error {
 }
 
 // write sends one packet on a connected socket.
-func (s *socket) write(data []byte) error {
+func (s *socket) write(data []byte) error { return s.writeTo(data, nil) }
+
+// writeTo sends one packet to an address; nil for that of a connected socket.
+func (s *socket) writeTo(data []byte, to unix.Sockaddr) error {
 	var result error
 	err := s.conn.Write(func(fd uintptr) bool {
 		// Not write(2): without data it would not send an empty datagram.
-		result = unix.Sendto(int(fd), data, 0, nil)
+		result = unix.Sendto(int(fd), data, 0, to)
 		return !errors.Is(result, unix.EAGAIN)
 	})
 	return errors.Join(err, result)
 }
 
+// writeAll sends all data on a stream.
+func (s *socket) writeAll(ctx context.Context, data []byte) error {
+	return s.until(ctx, s.file.SetWriteDeadline, s.conn.Write, func(fd int) error {
+		for len(data) > 0 {
+			n, err := unix.SendmsgN(fd, data, nil, nil, unix.MSG_NOSIGNAL)
+			if err != nil {
+				return err
+			}
+			data = data[n:]
+		}
+		return nil
+	})
+}
+
+// connected waits until a connection is made or refused.
+func (s *socket) connected(ctx context.Context) error {
+	return s.until(ctx, s.file.SetWriteDeadline, s.conn.Write, func(fd int) error {
+		errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && errno != 0 {
+			err = unix.Errno(errno)
+		}
+		if err != nil {
+			return err
+		}
+		// The poller may remember that the socket could be written to before it was connecting, so it is no proof.
+		_, err = unix.Getpeername(fd)
+		if errors.Is(err, unix.ENOTCONN) {
+			return unix.EAGAIN
+		}
+		return err
+	})
+}
+
+// accept waits for a connection.
+func (s *socket) accept(ctx context.Context) (accepted int, from unix.Sockaddr, err error) {
+	err = s.until(ctx, s.file.SetReadDeadline, s.conn.Read, func(fd int) (err error) {
+		accepted, from, err = unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		return err
+	})
+	return accepted, from, err
+}
+
+// readStream receives what a stream has.
+func (s *socket) readStream(ctx context.Context, buffer []byte) (n int, err error) {
+	err = s.until(ctx, s.file.SetReadDeadline, s.conn.Read, func(fd int) (err error) {
+		n, _, err = unix.Recvfrom(fd, buffer, 0) // not MSG_TRUNC, which throws a stream's data away
+		return err
+	})
+	return n, err
+}
+
 // read receives one packet into the buffer. It returns early when the context ends.
 func (s *socket) read(ctx context.Context, buffer []byte) (n int, from unix.Sockaddr, err error) {
-	if err := ctx.Err(); err != nil {
-		return 0, nil, err
+	err = s.until(ctx, s.file.SetReadDeadline, s.conn.Read, func(fd int) (err error) {
+		n, from, err = unix.Recvfrom(fd, buffer, unix.MSG_TRUNC)
+		return err
+	})
+	return n, from, err
+}
+
+// control does something with the descriptor.
+func (s *socket) control(do func(fd int) error) error {
+	var result error
+	if err := s.conn.Control(func(fd uintptr) { result = do(int(fd)) }); err != nil {
+		return os.ErrClosed
 	}
-	// Ending the context makes a read that is waiting time out. The deadline is taken back before the next read.
-	if err := s.file.SetReadDeadline(time.Time{}); err != nil {
-		return 0, nil, os.ErrClosed // all that can fail here, though package os has another error for it
+	return result
+}
+
+// until tries until the answer is other than EAGAIN, or the context ends.
+func (s *socket) until(ctx context.Context, setDeadline func(time.Time) error, wait func(func(uintptr) bool) error,
+	try func(fd int) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// Ending the context makes a call that is waiting time out. The deadline is taken back before the next one.
+	if err := setDeadline(time.Time{}); err != nil {
+		return os.ErrClosed // all that can fail here, though package os has another error for it
 	}
 	expired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_ = s.file.SetReadDeadline(time.Unix(1, 0))
+		_ = setDeadline(time.Unix(1, 0))
 		close(expired)
 	})
 	defer func() {
 		if !stop() {
-			<-expired // or it would cut the next read short
+			<-expired // or it would cut the next call short
 		}
 	}()
 	var result error
-	err = s.conn.Read(func(fd uintptr) bool {
-		n, from, result = unix.Recvfrom(int(fd), buffer, unix.MSG_TRUNC)
+	err := wait(func(fd uintptr) bool {
+		result = try(int(fd))
 		return !errors.Is(result, unix.EAGAIN)
 	})
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return 0, nil, ctx.Err()
+		return ctx.Err()
 	case err != nil:
-		return 0, nil, os.ErrClosed
-	case result != nil:
-		return 0, nil, result
+		return os.ErrClosed
 	}
-	return n, from, nil
+	return result
 }
 
 func family(addr netip.Addr) int {

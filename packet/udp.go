@@ -22,7 +22,15 @@ type UDP struct {
 	SrcPort uint16
 	// Payload is the data, at most 65507 bytes by IPv4 and 65527 by IPv6. It may be empty.
 	Payload []byte
+	// Segment makes the kernel cut the payload into datagrams of so many bytes (UDP_SEGMENT); 0 for one datagram. They
+	// travel as one packet until something has to cut it, at the latest a device without that feature.
+	Segment uint16
+	// Options are about the packet's IP header and how it leaves.
+	Options Options
 }
+
+// maxSegments is UDP_MAX_SEGMENTS of kernels before 6.10 (include/linux/udp.h).
+const maxSegments = 64
 
 func (u UDP) validate() error {
 	to, err := address("To", u.To)
@@ -38,6 +46,9 @@ func (u UDP) validate() error {
 		return errors.New("send UDP: DstPort is 0: give the destination port, 1 to 65535")
 	case len(u.Payload) > limit:
 		return fmt.Errorf("send UDP: the payload has %d bytes: at most %d fit into one datagram", len(u.Payload), limit)
+	case u.Segment != 0 && len(u.Payload) > maxSegments*int(u.Segment):
+		return fmt.Errorf("send UDP: the payload of %d bytes in segments of %d is more than %d segments: send less, or larger ones",
+			len(u.Payload), u.Segment, maxSegments)
 	case u.Src == nil:
 		return nil
 	}
@@ -67,6 +78,14 @@ func (u UDP) open(sent *Sent) (err error) {
 	// A test that sends to a broadcast address means it.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
 		return fmt.Errorf("send UDP: allow broadcast: %w", err)
+	}
+	if err := u.Options.apply(fd, family(to)); err != nil {
+		return fmt.Errorf("send UDP: %w", err)
+	}
+	if u.Segment != 0 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, int(u.Segment)); err != nil {
+			return fmt.Errorf("send UDP: set segment size: %w", err)
+		}
 	}
 	if u.Src != nil || u.SrcPort != 0 {
 		src := unspecified(to)
