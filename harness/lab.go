@@ -46,6 +46,9 @@ func New(t T, network *topology.Network) *Lab {
 		t.Fatalf("%v", err)
 	}
 	running, err := topology.Up(ctx, network)
+	if missing := (*topology.UnsupportedError)(nil); errors.As(err, &missing) {
+		skip(t, fmt.Errorf("this test needs a feature of the kernel: %w", err))
+	}
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -124,6 +127,57 @@ func (l *Lab) Listen(on *topology.Node, port uint16) *packet.Listener {
 	l.keep(listener)
 	return listener
 }
+
+// ListenTCP opens a TCP socket on a node, so that connections to the port are accepted by the kernel. It is closed with
+// the lab.
+func (l *Lab) ListenTCP(on *topology.Node, port uint16) *packet.TCPListener {
+	l.t.Helper()
+	listener, err := packet.ListenTCP(l.running.In(on), port)
+	if err != nil {
+		l.t.Fatalf("listen on %s: %v", on, err)
+	}
+	l.keep(listener)
+	return listener
+}
+
+// Dial connects from a node by TCP, and returns when that is done, refused, or the context ends; which of the three is in
+// the connection's Err. It is closed with the lab.
+func (l *Lab) Dial(ctx context.Context, from *topology.Node, t packet.TCP) *packet.Conn {
+	l.t.Helper()
+	conn, err := packet.Dial(ctx, l.running.In(from), t)
+	if err != nil {
+		l.t.Fatalf("connect from %s: %v", from, err)
+	}
+	l.keep(conn)
+	return conn
+}
+
+// Down takes a device of a node down, and Up brings it up again, with its addresses and routes; it works when Up returns.
+func (l *Lab) Down(node *topology.Node, device string) {
+	l.t.Helper()
+	if err := l.running.SetDown(node, device); err != nil {
+		l.t.Fatalf("%v", err)
+	}
+}
+
+// Up brings a device up that is down.
+func (l *Lab) Up(ctx context.Context, node *topology.Node, device string) {
+	l.t.Helper()
+	if err := l.running.SetUp(ctx, node, device); err != nil {
+		l.t.Fatalf("%v", err)
+	}
+}
+
+// Impair changes what happens to packets that leave a node by a device; the zero Impairment makes the line good again.
+func (l *Lab) Impair(node *topology.Node, device string, i topology.Impairment) {
+	l.t.Helper()
+	if err := l.running.Impair(node, device, i); err != nil {
+		l.t.Fatalf("%v", err)
+	}
+}
+
+// Running is the lab's network, for what else can be asked of it and changed in it.
+func (l *Lab) Running() *topology.Running { return l.running }
 
 // Tap opens a packet socket on a node's device, as a sniffer does. It is closed with the lab.
 func (l *Lab) Tap(on *topology.Node, device string, options packet.TapOptions) *packet.Tap {

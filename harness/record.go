@@ -32,6 +32,17 @@ func (r *Record) Of(sent *packet.Sent) *journey.Journey {
 	return j
 }
 
+// AllOf returns the journeys of all packets that a socket sent, such as those of a [packet.Conn], in order of first sight.
+func (r *Record) AllOf(socket interface{ SocketCookie() uint64 }) []*journey.Journey {
+	var sent []*journey.Journey
+	for _, j := range r.record.All() {
+		if j.Origin != nil && j.Origin.SocketCookie == socket.SocketCookie() {
+			sent = append(sent, j)
+		}
+	}
+	return sent
+}
+
 // All returns every journey of the record, those of background noise included, in order of first sight.
 func (r *Record) All() []*journey.Journey { return r.record.All() }
 

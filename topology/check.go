@@ -54,6 +54,9 @@ func (n *Network) checkDetails() error {
 				}
 			}
 			device.Name = link.name(end)
+			if device.MTU == 0 && link.options.MTU >= minMTU4 {
+				device.MTU = link.options.MTU // what Addrs need may be said there
+			}
 			c.checkDevice(path, device)
 		}
 	}

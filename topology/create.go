@@ -52,7 +52,7 @@ func ordered(devices []Device) []Device {
 	placed := make(map[string]bool)
 	waits := func(d Device) bool {
 		for _, other := range devices {
-			if other.Name == below(d.Kind) {
+			if on := below(d.Kind); on != "" && other.Name == on {
 				return !placed[other.Name]
 			}
 		}
