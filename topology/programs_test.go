@@ -65,12 +65,7 @@ func TestTCMirrors(t *testing.T) {
 	n.Connect(nodes[1], monitor)
 	nodes[1].TC = "qdisc add dev eth0 clsact\n" +
 		"filter add dev eth0 ingress matchall action mirred egress mirror dev eth2"
-	r, err := Up(t.Context(), &n)
-	if refused := (*ToolError)(nil); errors.As(err, &refused) {
-		t.Skipf("this kernel lacks a filter or action: %v", err)
-	}
-	qt.Assert(t, qt.IsNil(err))
-	defer func() { qt.Check(t, qt.IsNil(r.Close())) }()
+	r := tryUp(t, &n)
 	before, err := r.Device(monitor, "eth0")
 	qt.Assert(t, qt.IsNil(err))
 	exchange(t, r, nodes[0], nodes[2], nodes[2].Addr())
@@ -82,12 +77,12 @@ func TestTCMirrors(t *testing.T) {
 func TestTCErrors(t *testing.T) {
 	need(t, "tc")
 	var n Network
-	n.Add(Node{Name: "a", TC: "qdisc show dev lo\nqdisc add dev lo nonsense"})
+	n.Add(Node{Name: "a", TC: "qdisc show dev lo\nqdisc add dev lo root pfifo nonsense"})
 	_, err := Up(t.Context(), &n)
 	refused := (*ToolError)(nil)
 	qt.Assert(t, qt.ErrorAs(err, &refused))
 	qt.Check(t, qt.Equals(refused.Line, 2))
-	qt.Check(t, qt.Equals(refused.Text, "qdisc add dev lo nonsense"))
+	qt.Check(t, qt.Equals(refused.Text, "qdisc add dev lo root pfifo nonsense"))
 	qt.Check(t, qt.Equals(refused.Tool, "tc"))
 }
 

@@ -42,6 +42,10 @@ func (e *ToolError) Error() string {
 // and of tc ("Command failed -:3").
 var toolLine = regexp.MustCompile(`(?:line:? |-:)(\d+)`)
 
+// kernelLacks finds the kernel's own messages about what it does not have (net/sched/sch_api.c, cls_api.c, act_api.c), as tc
+// passes them on. The first is also what it says of a kind that nobody has ever heard of.
+var kernelLacks = regexp.MustCompile(`Specified qdisc kind is unknown|TC classifier not found|Failed to load TC action module`)
+
 // loadTexts gives the node's texts to the programs they are written for.
 func (rn *runningNode) loadTexts(ctx context.Context) error {
 	for _, text := range []struct {
@@ -84,7 +88,12 @@ func runTool(ctx context.Context, ns *netns.NS, text, tool string, args ...strin
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = ns.Do(cmd.Run)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && ctx.Err() == nil {
-		return newToolError(tool, text, output.String())
+		refused := newToolError(tool, text, output.String())
+		if kernelLacks.MatchString(refused.Output) {
+			return &UnsupportedError{Feature: fmt.Sprintf("part that %q needs", refused.Text), Module: "of net/sched",
+				Err: refused}
+		}
+		return refused
 	}
 	if err != nil {
 		return fmt.Errorf("run %s: %w", tool, err)
