@@ -1,6 +1,6 @@
 // Package packet describes packets, sends them and receives them.
 //
-// A packet is described by a value such as [UDP]. [Send] makes it, in a network namespace of the caller's choice, and
+// A packet is described by a value: [UDP], [TCP] for a segment made by hand, [Echo], [IPPacket], [Frame] or [ARP]. [Send] makes it, in a network namespace of the caller's choice, and
 // returns a [Sent] by which an observer can recognise it: the cookie of the sending socket, and when it was sent.
 //
 //	in := func(f func() error) error { return running.Do(client, f) }
@@ -13,6 +13,8 @@
 // What the kernel says to the sender, such as "operation not permitted" when an output rule drops the packet, is part of
 // what is being tested. Send does not fail for that; it is in [Sent.Err].
 //
-// [ListenUDP] opens a socket that receives, and [OpenTap] one that copies frames as a packet analyser does. All sockets
+// [Dial] and [ListenTCP] make TCP connections of ordinary sockets.
+//
+// [ListenUDP] opens a socket that receives datagrams, and [OpenTap] one that copies frames as a packet analyser does. All sockets
 // are opened inside the namespace and used from any goroutine.
 package packet

@@ -117,6 +117,15 @@ func TestValidateReportsDetails(t *testing.T) {
 				"Nodes[0].Neighbours[1].MAC: is empty, and 172.16.42.9 is no node: give the neighbour's address\n" +
 				"Nodes[0].Neighbours[2].MAC: an entry that is Failed, or a Proxy, has none: leave it out\n" +
 				`Nodes[0].Neighbours[3].MAC: "x" is no Ethernet address: write one such as 02:00:00:00:00:01`},
+		{"multicast", Node{Multicast: []MulticastRoute{{Group: "10.0.0.1"}, {Group: "ff05::1", Source: IP("10.0.0.1"), In: "eth0", Out: []string{"eth0"}}, {Group: "239.1.2.3"}}}, LinkOptions{},
+			`Nodes[0].Multicast[0].Group: "10.0.0.1" is no multicast address: write one such as 239.1.2.3 or ff05::1:3` + "\n" +
+				"Nodes[0].Multicast[1].Source: 10.0.0.1 has no address of the family of ff05::1: give one that has\n" +
+				"Nodes[0].Multicast[1]: a does not forward: set its Forwarding\n" +
+				"Nodes[0].Multicast[1].Out[0]: eth0 is where the packets arrive: leave it out\n" +
+				"Nodes[0].Multicast[2].Source: is nil: give the sender, a node or topology.IP\n" +
+				"Nodes[0].Multicast[2]: a does not forward: set its Forwarding\n" +
+				"Nodes[0].Multicast[2].In: is empty: give the name of a device of a\n" +
+				"Nodes[0].Multicast[2].Out: is empty: give the devices that get a copy"},
 		{"sysctls", Node{Sysctls: map[string]string{"kernel.panic": "1", "net/../kernel/panic": "1"}}, LinkOptions{},
 			`Nodes[0].Sysctls: "kernel.panic" is no setting of a network namespace: give one that begins with net` + "\n" +
 				`Nodes[0].Sysctls: "net/../kernel/panic" is no setting of a network namespace: give one that begins with net`},

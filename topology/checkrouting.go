@@ -16,6 +16,9 @@ func (c *checker) checkRouting(path string) {
 	for i, rule := range c.node.Rules {
 		c.checkRule(fmt.Sprintf("%s.Rules[%d]", path, i), rule)
 	}
+	for i, route := range c.node.Multicast {
+		c.checkMulticast(fmt.Sprintf("%s.Multicast[%d]", path, i), route)
+	}
 	for i, neighbour := range c.node.Neighbours {
 		c.checkNeighbour(fmt.Sprintf("%s.Neighbours[%d]", path, i), neighbour)
 	}

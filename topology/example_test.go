@@ -113,9 +113,21 @@ func routing(net *topology.Network) {
 	a.Neighbours = []topology.Neighbour{{Addr: left}, {Addr: topology.IP("172.16.42.9"), Failed: true}}
 }
 
+func multicast(net *topology.Network) {
+	source := net.Add(topology.Node{Name: "source"})
+	router := net.Add(topology.Node{Name: "router", Forwarding: true})
+	for _, node := range []*topology.Node{source, net.Add(topology.Node{Name: "a"}), net.Add(topology.Node{Name: "b"})} {
+		net.Connect(router, node)
+	}
+	router.Multicast = []topology.MulticastRoute{
+		{Source: source, Group: "239.1.2.3", In: "eth0", Out: []string{"eth1", "eth2"}},
+	}
+}
+
 var examples = map[string]func(*topology.Network){
 	"router": router, "bridge": bridge, "vlans": vlans, "ports": ports, "vxlan": vxlan, "vrf": vrf, "bond": bond,
 	"line": line, "mirror": mirror, "routing": routing,
+	"multicast": multicast,
 }
 
 func TestExamples(t *testing.T) {

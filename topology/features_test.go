@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-quicktest/qt"
+	"golang.org/x/sys/unix"
 )
 
 // tryUp brings a network up, or skips the test where the kernel lacks what it needs.
@@ -362,4 +363,70 @@ func TestTables(t *testing.T) {
 		qt.Check(t, qt.Equals(string(ttl), "17\n"))
 		return err
 	})))
+}
+
+// Each of two receivers gets a copy, the third does not.
+func TestMulticastRoutes(t *testing.T) {
+	var n Network
+	source := n.Add(Node{Name: "source"})
+	router := n.Add(Node{Name: "router", Forwarding: true})
+	n.Connect(source, router)
+	for _, name := range []string{"one", "two", "three"} {
+		n.Connect(router, n.Add(Node{Name: name}))
+	}
+	router.Multicast = []MulticastRoute{
+		{Source: source, Group: "239.1.2.3", In: "eth0", Out: []string{"eth1", "eth2"}},
+		{Source: source, Group: "ff05::1:3", In: "eth0", Out: []string{"eth1", "eth2"}},
+	}
+	r := tryUp(t, &n)
+	for _, route := range router.Multicast {
+		group := net.ParseIP(route.Group)
+		var receivers []*net.UDPConn
+		for _, node := range n.Nodes()[2:] {
+			qt.Assert(t, qt.IsNil(r.Do(node, func() error {
+				device, err := net.InterfaceByName("eth0")
+				if err != nil {
+					return err
+				}
+				receiver, err := net.ListenMulticastUDP("udp", device, &net.UDPAddr{IP: group, Port: 7})
+				receivers = append(receivers, receiver)
+				return err
+			})))
+		}
+		qt.Assert(t, qt.IsNil(r.Do(source, func() error {
+			fd, err := unix.Socket(map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[group.To4() != nil], unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = unix.Close(fd) }()
+			if err := unix.BindToDevice(fd, "eth0"); err != nil {
+				return err
+			}
+			if group.To4() == nil {
+				if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 4); err != nil {
+					return err
+				}
+				return unix.Sendto(fd, []byte("all"), 0, &unix.SockaddrInet6{Port: 7, Addr: [16]byte(group.To16())})
+			}
+			if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, 4); err != nil {
+				return err
+			}
+			return unix.Sendto(fd, []byte("all"), 0, &unix.SockaddrInet4{Port: 7, Addr: [4]byte(group.To4())})
+		})))
+		for i, receiver := range receivers {
+			patience := 10 * time.Second
+			if i == 2 {
+				patience = time.Millisecond // the others have theirs, made in the same moment
+			}
+			qt.Assert(t, qt.IsNil(receiver.SetReadDeadline(time.Now().Add(patience))))
+			length, err := receiver.Read(make([]byte, 16))
+			if i == 2 {
+				qt.Check(t, qt.ErrorIs(err, os.ErrDeadlineExceeded))
+			} else {
+				qt.Check(t, qt.IsNil(err), qt.Commentf("%v %d", group, i))
+				qt.Check(t, qt.Equals(length, 3))
+			}
+			qt.Check(t, qt.IsNil(receiver.Close()))
+		}
+	}
 }

@@ -35,6 +35,8 @@ type Node struct {
 	Rules []PolicyRule
 	// Neighbours are entries of the neighbour tables (ARP, NDP) that are not to be resolved.
 	Neighbours []Neighbour
+	// Multicast are routes for multicast packets.
+	Multicast []MulticastRoute
 	// Sysctls are settings below net, such as "net.ipv4.ip_default_ttl": "32", written once all devices are there. The
 	// part that names a device may contain dots if slashes separate the parts.
 	Sysctls map[string]string

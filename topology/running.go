@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -26,6 +27,8 @@ type runningNode struct {
 	route   *netlink.Handle
 	devices map[string]int // name to interface index
 	rules   *history
+	// multicast are the sockets that hold the multicast routes.
+	multicast []*os.File
 }
 
 // Do runs f inside the node's network namespace, on a thread of its own, and returns f's error as it is. Sockets that f
@@ -139,6 +142,11 @@ func (r *Running) Close() error {
 			}
 			node.place.cookie.Store(0)
 			rn.rules.close()
+			for _, socket := range rn.multicast {
+				if err := socket.Close(); err != nil {
+					faults = append(faults, fmt.Errorf("node %s: close multicast routes: %w", node, err))
+				}
+			}
 			if rn.route != nil {
 				rn.route.Close()
 			}

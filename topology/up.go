@@ -57,6 +57,7 @@ func up(ctx context.Context, n *Network, step func(name string) error) (_ *Runni
 		{"configure ports", func(rn *runningNode) error { return rn.setPorts() }},
 		{"set sysctls", func(rn *runningNode) error { return rn.setSysctls() }},
 		{"add routes", func(rn *runningNode) error { return rn.addRoutes(p) }},
+		{"add multicast routes", func(rn *runningNode) error { return rn.addMulticast() }},
 		{"add programs", func(rn *runningNode) error { return rn.addPrograms() }},
 		{"load texts", func(rn *runningNode) error { return rn.loadTexts(ctx) }},
 	}
