@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -24,10 +25,10 @@ type IPPacket struct {
 }
 
 func (p IPPacket) validate() error {
-	switch {
-	case p.Proto == 0:
+	switch p.Proto {
+	case 0:
 		return errors.New("send IP packet: Proto is 0: give the protocol's number, such as 132 for SCTP")
-	case p.Proto == unix.IPPROTO_RAW:
+	case unix.IPPROTO_RAW:
 		return errors.New("send IP packet: Proto is 255: the kernel would expect an IP header; send a Frame instead")
 	}
 	return validateRaw("IP packet", p.To, p.Src)
@@ -66,11 +67,12 @@ func validateRaw(name string, to, src Host) error {
 func openRaw(sent *Sent, host, src Host, proto uint8, options Options) error {
 	to := host.Addr().Unmap()
 	sent.Proto, sent.Remote = proto, netip.AddrPortFrom(to, 0)
-	from, err := source(to, src, options)
-	if errno := unix.Errno(0); errors.As(err, &errno) && src == nil {
-		sent.Err = fmt.Errorf("find a way to %s: %w", to, err)
-	} else if err != nil {
+	from, noWay, err := source(to, src, options)
+	if err != nil {
 		return fmt.Errorf("send %s: %w", sent.name, err)
+	}
+	if noWay != nil {
+		sent.Err = fmt.Errorf("find a way to %s: %w", to, noWay)
 	}
 	if sent.socket, err = openSocket(family(to), unix.SOCK_RAW, int(proto)); err != nil {
 		return fmt.Errorf("send %s: %w", sent.name, err)
@@ -79,9 +81,15 @@ func openRaw(sent *Sent, host, src Host, proto uint8, options Options) error {
 	if sent.Cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE); err != nil {
 		return fmt.Errorf("send %s: read socket cookie: %w", sent.name, err)
 	}
-	if sent.Err != nil {
-		return nil
+	if sent.Err == nil {
+		return bindRaw(sent, from, options)
 	}
+	return nil
+}
+
+// bindRaw gives the socket its source, and keeps answers away from it.
+func bindRaw(sent *Sent, from netip.Addr, options Options) error {
+	fd := sent.socket.fd
 	sent.Local = netip.AddrPortFrom(from, 0)
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
 		return fmt.Errorf("send %s: allow broadcast: %w", sent.name, err)
@@ -93,7 +101,7 @@ func openRaw(sent *Sent, host, src Host, proto uint8, options Options) error {
 		return fmt.Errorf("send %s: keep replies away: %w", sent.name, err)
 	}
 	// Last: bound to a device, the socket could not be connected to an address of another.
-	if err := options.apply(fd, family(to)); err != nil {
+	if err := options.apply(fd, family(from)); err != nil {
 		return fmt.Errorf("send %s: %w", sent.name, err)
 	}
 	return nil
@@ -107,25 +115,34 @@ func sendRaw(sent *Sent, data []byte) error {
 	return nil
 }
 
-// source is the address that the kernel would send from, by asking a UDP socket, which sends nothing.
-func source(to netip.Addr, src Host, options Options) (netip.Addr, error) {
+// source is the address that the kernel would send from, by asking a UDP socket, which sends nothing. That there is no way
+// to the destination is the kernel's answer, and not a failure.
+func source(to netip.Addr, src Host, options Options) (from netip.Addr, noWay, err error) {
 	if src != nil {
-		return src.Addr().Unmap(), nil
+		return src.Addr().Unmap(), nil, nil
 	}
 	fd, err := unix.Socket(family(to), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("open socket: %w", err)
+		return netip.Addr{}, nil, fmt.Errorf("open socket: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
-		return netip.Addr{}, err
+		return netip.Addr{}, nil, fmt.Errorf("allow broadcast: %w", err)
 	}
 	if err := options.apply(fd, family(to)); err != nil {
-		return netip.Addr{}, err
+		return netip.Addr{}, nil, err
 	}
-	if err := unix.Connect(fd, sockaddr(netip.AddrPortFrom(to, 9))); err != nil {
-		return netip.Addr{}, err
+	if noWay := unix.Connect(fd, sockaddr(netip.AddrPortFrom(to, 9))); noWay != nil {
+		return netip.Addr{}, noWay, nil
 	}
 	local, err := localAddr(fd)
-	return local.Addr(), err
+	if err != nil {
+		return netip.Addr{}, nil, err
+	}
+	from = local.Addr()
+	if from.Is6() && from.IsLinkLocalUnicast() {
+		// The kernel's answer is without the device that such an address belongs to.
+		from = from.WithZone(cmp.Or(to.Zone(), options.Device))
+	}
+	return from, nil, nil
 }

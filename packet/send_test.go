@@ -98,9 +98,9 @@ func sniff(tb testing.TB, tap *Tap, fits func(gopacket.Packet) bool) gopacket.Pa
 	}
 }
 
-func mustTap(tb testing.TB, in In, device string) *Tap {
+func mustTap(tb testing.TB, in In) *Tap {
 	tb.Helper()
-	tap, err := OpenTap(in, device, TapOptions{})
+	tap, err := OpenTap(in, "eth0", TapOptions{})
 	qt.Assert(tb, qt.IsNil(err))
 	tb.Cleanup(func() { qt.Check(tb, qt.IsNil(tap.Close())) })
 	return tap
@@ -176,7 +176,7 @@ func TestTCPSegment(t *testing.T) {
 	l, err := ListenTCP(far, 80)
 	qt.Assert(t, qt.IsNil(err))
 	defer func() { qt.Check(t, qt.IsNil(l.Close())) }()
-	tap := mustTap(t, near, "eth0")
+	tap := mustTap(t, near)
 	for _, to := range []IP{ip("10.0.0.2"), ip("fd00::2")} {
 		sent := mustSend(t, near, TCP{To: to, DstPort: 80, Flags: SYN, Seq: 1000, Options: Options{TTL: 9}})
 		qt.Assert(t, qt.IsNil(sent.Err))
@@ -204,7 +204,7 @@ func TestTCPSegment(t *testing.T) {
 
 func TestEcho(t *testing.T) {
 	near, _ := newPair(t)
-	tap := mustTap(t, near, "eth0")
+	tap := mustTap(t, near)
 	for _, to := range []IP{ip("10.0.0.2"), ip("fd00::2")} {
 		sent := mustSend(t, near, Echo{To: to, ID: 77, Seq: 3, Payload: []byte("odd")})
 		qt.Assert(t, qt.IsNil(sent.Err))
@@ -224,12 +224,14 @@ func TestEcho(t *testing.T) {
 
 func TestIPPacket(t *testing.T) {
 	near, far := newPair(t)
-	tap := mustTap(t, far, "eth0")
+	tap := mustTap(t, far)
 	for _, to := range []IP{ip("10.0.0.2"), ip("fd00::2")} {
 		sent := mustSend(t, near, IPPacket{To: to, Proto: 253, Payload: []byte("experiment")})
 		qt.Assert(t, qt.IsNil(sent.Err))
 		sniff(t, tap, func(p gopacket.Packet) bool { return strings.HasSuffix(string(p.Data()), "experiment") })
 	}
+	_, err := Send(t.Context(), near, IPPacket{To: ip("10.0.0.2"), Proto: 253, Options: Options{Device: "eth9"}})
+	qt.Check(t, qt.ErrorMatches(err, "send IP proto 253: bind to device eth9: no such device"))
 	unrouted := mustSend(t, near, IPPacket{To: ip("192.0.2.1"), Proto: 253})
 	qt.Check(t, qt.ErrorMatches(unrouted.Err, "find a way to 192.0.2.1: network is unreachable"))
 	qt.Check(t, qt.Equals(unrouted.String(), "IP proto 253 ? > 192.0.2.1 len 0"))
@@ -237,7 +239,7 @@ func TestIPPacket(t *testing.T) {
 
 func TestFrame(t *testing.T) {
 	near, far := newPair(t)
-	tap := mustTap(t, far, "eth0")
+	tap := mustTap(t, far)
 	src, dst := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}
 	ipv4 := &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.IP{10, 0, 0, 9}, DstIP: net.IP{10, 0, 0, 2}}
 	all := []gopacket.SerializableLayer{
@@ -265,7 +267,7 @@ func TestFrame(t *testing.T) {
 
 func TestARP(t *testing.T) {
 	near, _ := newPair(t)
-	tap := mustTap(t, near, "eth0")
+	tap := mustTap(t, near)
 	sent := mustSend(t, near, ARP{Device: "eth0", To: ip("10.0.0.2")})
 	qt.Check(t, qt.Equals(sent.String(), "ARP on eth0: who has 10.0.0.2, tell 10.0.0.1"))
 	p := sniff(t, tap, func(p gopacket.Packet) bool {

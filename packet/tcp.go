@@ -76,9 +76,14 @@ func (t TCP) open(sent *Sent) error {
 		return err
 	}
 	sent.Remote = netip.AddrPortFrom(sent.Remote.Addr(), t.DstPort)
-	if sent.Err != nil {
-		return nil
+	if sent.Err == nil {
+		return t.choosePort(sent)
 	}
+	return nil // there is no way, so there is no source either
+}
+
+// choosePort completes the source.
+func (t TCP) choosePort(sent *Sent) error {
 	port := t.SrcPort
 	if port == 0 {
 		// A socket that does nothing but keep the port from others.

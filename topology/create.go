@@ -10,7 +10,7 @@ import (
 )
 
 // createDevices makes the devices of a node and joins them to each other. They stay down.
-func (rn *runningNode) createDevices(n *Network) error {
+func (rn *runningNode) createDevices() error {
 	devices := ordered(rn.node.devices())
 	for _, device := range devices {
 		if device.Kind == nil {

@@ -48,7 +48,7 @@ func up(ctx context.Context, n *Network, step func(name string) error) (_ *Runni
 		}
 	}
 	stages := []stage{
-		{"create devices", func(rn *runningNode) error { return rn.createDevices(n) }},
+		{"create devices", func(rn *runningNode) error { return rn.createDevices() }},
 		{"configure devices", func(rn *runningNode) error { return rn.settleAll() }},
 		{"bring up links", func(rn *runningNode) error { return r.bringUpLinks(rn, p) }},
 		{"bring up devices", func(rn *runningNode) error { return rn.bringUpDevices(p) }},

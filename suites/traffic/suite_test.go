@@ -20,13 +20,13 @@ type row struct {
 	client, router, server *topology.Node
 }
 
-func newRow(options ...topology.LinkOptions) row {
+func newRow() row {
 	GinkgoHelper()
 	var net topology.Network
 	client := net.Add(topology.Node{Name: "client"})
 	router := net.Add(topology.Node{Name: "router", Forwarding: true})
 	server := net.Add(topology.Node{Name: "server"})
-	net.Connect(client, router, options...)
+	net.Connect(client, router)
 	net.Connect(router, server)
 	return row{harness.New(GinkgoTB(), &net), client, router, server}
 }
