@@ -2,6 +2,7 @@ package topology
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"testing"
 
@@ -46,6 +47,38 @@ func TestPrograms(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+//go:generate clang -O2 -target bpf -c testdata/programs.bpf.c -o testdata/programs.o
+
+func TestProgramsOfAFile(t *testing.T) {
+	const file = "testdata/programs.o"
+	if _, err := os.Stat(file); err != nil {
+		t.Skip(err) // in the VM
+	}
+	for name, device := range map[string]Device{
+		"XDP": {XDP: Program{File: file, Name: "drop"}}, "ingress": {Ingress: Program{File: file, Name: "shot"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n Network
+			a, b := n.Add(Node{Name: "a"}), n.Add(Node{Name: "b"})
+			n.Connect(a, b, LinkOptions{Second: device})
+			r := tryUp(t, &n)
+			absent(t, r, a, b, b.Addr())
+		})
+	}
+	for _, test := range []struct {
+		program Program
+		want    string
+	}{
+		{Program{File: file}, `testdata/programs.o has several programs, ["drop" "shot"]: give the Name of one`},
+		{Program{File: file, Name: "dropp"}, `testdata/programs.o has no program "dropp"; did you mean "drop"?`},
+		{Program{File: file, Name: "shot"}, "the program is of type SchedCLS: XDP is needed"},
+	} {
+		err := test.program.check(ebpf.XDP)
+		qt.Assert(t, qt.IsNotNil(err))
+		qt.Check(t, qt.Equals(err.Error(), test.want))
 	}
 }
 
@@ -94,7 +127,7 @@ func TestIPTables(t *testing.T) {
 	var n Network
 	a, b := n.Add(Node{Name: "a"}), n.Add(Node{Name: "b"})
 	n.Connect(a, b)
-	b.IPTables = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p udp --dport 7 -j ACCEPT\nCOMMIT"
+	b.IPTables = "*filter\n:INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\nCOMMIT"
 	r := tryUp(t, &n)
 	absent(t, r, a, b, b.Addr())
 	exchange(t, r, a, b, b.Addr6())
