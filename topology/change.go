@@ -45,10 +45,22 @@ func (r *Running) setUp(ctx context.Context, rn *runningNode, device string) err
 			}
 		}
 	}
-	if up, err := r.opposite(rn.node, device); err != nil || !up {
+	far, name, err := r.opposite(rn.node, device)
+	switch {
+	case err != nil:
 		return err
+	case far == nil: // not the end of a link
+		err = rn.awaitCarrier(ctx, device)
+	case name == "": // the other end is down
+		return nil
+	default:
+		// The other end is the one that was up already: see awaitCarrier.
+		err = far.awaitCarrier(ctx, name)
 	}
-	if err := rn.awaitCarrier(ctx, device); err != nil {
+	if master, _ := rn.node.master(device); err == nil && master.Kind != nil {
+		err = rn.awaitCarrier(ctx, device) // its master has to hear of it too
+	}
+	if err != nil {
 		return err
 	}
 	for owner, address := range p.addresses(rn.node) {
@@ -61,22 +73,26 @@ func (r *Running) setUp(ctx context.Context, rn *runningNode, device string) err
 	return rn.restoreRoutes(p)
 }
 
-// opposite reports whether the other end of the device's link is up; true for devices that are no ends of links.
-func (r *Running) opposite(node *Node, device string) (bool, error) {
+// opposite finds the other end of a device's link: the node, and the name of its device there, which is empty if that is
+// down. Without a link it finds no node.
+func (r *Running) opposite(node *Node, device string) (far *runningNode, name string, err error) {
 	for _, link := range node.place.links {
 		for end := range link.ends {
 			if link.ends[end] != node || link.name(end) != device {
 				continue
 			}
-			far := r.nodes[link.ends[1-end]]
-			found, err := far.route.LinkByIndex(far.devices[link.name(1-end)])
+			far, name := r.nodes[link.ends[1-end]], link.name(1-end)
+			found, err := far.route.LinkByIndex(far.devices[name])
 			if err != nil {
-				return false, fmt.Errorf("look at the other end: %w", err)
+				return nil, "", fmt.Errorf("look at the other end: %w", err)
 			}
-			return found.Attrs().RawFlags&unix.IFF_UP != 0, nil
+			if found.Attrs().RawFlags&unix.IFF_UP == 0 {
+				name = ""
+			}
+			return far, name, nil
 		}
 	}
-	return true, nil
+	return nil, "", nil
 }
 
 // Impair changes what happens to packets that leave a node by a device; the zero Impairment makes the line good again.

@@ -3,11 +3,11 @@
 // Two programs that let nothing pass, for the tests of package topology.
 
 __attribute__((section("xdp"), used)) int drop(void *ctx) {
-  return 1; /* XDP_DROP */
+	return 1; /* XDP_DROP */
 }
 
 __attribute__((section("tc"), used)) int shot(void *ctx) {
-  return 2; /* TC_ACT_SHOT */
+	return 2; /* TC_ACT_SHOT */
 }
 
 __attribute__((section("license"), used)) char licence[] = "Dual BSD/GPL";
