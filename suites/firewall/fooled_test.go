@@ -103,7 +103,7 @@ var _ = Describe("a tracker that is not to be fooled", func() {
 		// Otherwise the spec would show nothing.
 		Expect(journey).To(Reach("pskb_expand_head", At(p.server)), "the buffer was exchanged")
 		last := journey.Events[len(journey.Events)-1]
-		Expect(last.Packet.Data[1]).To(Equal(byte(8<<2)), "the packet was rewritten")
+		Expect(last.Packet.Data[last.Packet.Network+1]).To(Equal(byte(8<<2)), "the packet was rewritten")
 		Expect(journey).To(BeDropped(At(p.server), ByRule("no metrics from outside")))
 	})
 
