@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -27,22 +28,23 @@ type group struct {
 // attach puts programs at all targets or at none, and sets the probes' groups. A target that only matched a pattern may
 // turn out to let no program attach to it: its probe has no group then.
 func (t *Tracker) attach(targets []target, probes map[request]*probe) error {
-	var functions, single []target
+	var many, exact, single []target
 	for _, target := range targets {
-		if target.kind == journey.Function && t.family.name != fentry.name {
-			functions = append(functions, target)
-		} else {
+		one, ok := t.exactly(target)
+		switch {
+		case target.kind != journey.Function || t.family.name == fentry.name:
 			single = append(single, target)
+		case ok && len(exact) < mostExact:
+			exact = append(exact, one)
+		default:
+			many = append(many, target)
 		}
 	}
-	attachFunctions := t.attachMulti
-	if t.family.name == kprobe.name {
-		attachFunctions = t.attachKprobes
-	}
-	groups, err := attachFunctions(functions, probes)
+	groups, err := t.attachSingle(append(single, exact...), probes)
 	if err == nil {
+		many = append(many, left(targets, exact, groups)...)
 		var more []*group
-		more, err = t.attachSingle(single, probes)
+		more, err = t.attachMany(many, probes)
 		groups = append(groups, more...)
 	}
 	if err != nil {
@@ -58,6 +60,41 @@ func (t *Tracker) attach(targets []target, probes map[request]*probe) error {
 		}
 	}
 	return nil
+}
+
+// mostExact bounds how many functions of one request have programs of their own. Each takes some 50 ms under emulation.
+const mostExact = 64
+
+// exactly is a target with a program of its own, which unlike that of many functions is never skipped, if it may have one:
+// what only matched a pattern has none, because there may be thousands of them.
+func (t *Tracker) exactly(target target) (target, bool) {
+	i := slices.Index(t.family.programs(), target.program)
+	if t.oneWay || target.optional || target.places != 1 || i < 0 {
+		return target, false
+	}
+	target.program = fentry.programs()[i]
+	target.optional = true // there is another way
+	return target, true
+}
+
+// left lists the targets that were to have programs of their own and turned out not to let them be attached.
+func left(targets, exact []target, groups []*group) []target {
+	var out []target
+	for _, one := range exact {
+		if !slices.ContainsFunc(groups, func(g *group) bool { return slices.Contains(g.members, one.request) }) {
+			i := slices.IndexFunc(targets, func(t target) bool { return t.request == one.request })
+			out = append(out, targets[i])
+		}
+	}
+	return out
+}
+
+// attachMany attaches the programs that many functions share.
+func (t *Tracker) attachMany(targets []target, probes map[request]*probe) ([]*group, error) {
+	if t.family.name == kprobe.name {
+		return t.attachKprobes(targets, probes)
+	}
+	return t.attachMulti(targets, probes)
 }
 
 // attachMulti makes a group of all functions that have the same program.
@@ -211,7 +248,9 @@ func (t *Tracker) attachTo(target target, g *group, loaded *ebpf.Collection) err
 		name := one.nameFor(target)
 		program := loaded.DetachProgram(name)
 		g.programs = append(g.programs, program)
-		t.watch(g, missCounter{name: name, program: program})
+		if !strings.HasSuffix(one.name, again) {
+			t.watch(g, missCounter{name: name, program: program})
+		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: program})
 		if err != nil {
 			return attachError(target.request, err)
@@ -243,15 +282,18 @@ type single struct {
 func (s single) nameFor(target target) string { return s.name + " " + target.String() }
 
 // programsOf lists a target's programs, in the order in which they are to be attached. That of a return comes before
-// that of the entry, so that every call whose entry is noted is told when it returns.
+// that of the entry, so that every call whose entry is noted is told when it returns. Of a hook's two, see attachAlways.
 func (t *Tracker) programsOf(target target) []single {
 	switch target.kind {
 	case journey.Function:
-		return []single{{target.program, ebpf.AttachTraceFEntry}}
+		return []single{{target.program + again, ebpf.AttachTraceFEntry}, {target.program, ebpf.AttachTraceFEntry}}
 	case journey.Return:
-		return []single{{trackerProgCallReturn, ebpf.AttachTraceFExit}, {target.program, ebpf.AttachTraceFEntry}}
+		return []single{
+			{trackerProgCallReturn + again, ebpf.AttachTraceFExit}, {trackerProgCallReturn, ebpf.AttachTraceFExit},
+			{target.program + again, ebpf.AttachTraceFEntry}, {target.program, ebpf.AttachTraceFEntry},
+		}
 	default:
-		return []single{{target.program, ebpf.AttachTraceRawTp}}
+		return []single{{target.program, ebpf.AttachTraceRawTp}, {target.program + again, ebpf.AttachTraceRawTp}}
 	}
 }
 

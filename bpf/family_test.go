@@ -22,7 +22,7 @@ import (
 // kernel has.
 func eachWay(t *testing.T, test func(t *testing.T, tracker *Tracker)) {
 	chosen := ""
-	for _, forced := range []string{"", kprobe.name, fentry.name} {
+	for _, forced := range []string{"", kprobeMulti.name, kprobe.name, fentry.name} {
 		name := "as the kernel allows"
 		if forced != "" {
 			name = "by " + forced

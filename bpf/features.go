@@ -15,10 +15,11 @@ import (
 // Features tells by which means a tracker observes on the running kernel. What it promises does not depend on them:
 // either way the kernel counts what it did not show.
 type Features struct {
-	// Functions is how programs get to the functions that [Scope.Arm] names: "kprobe.multi", one program for all of
-	// them; "kprobe", the same where the kernel has no kprobe.multi and counts the kprobes that it skips; or "fentry", a
-	// program for each, everywhere else. Arming a function by fentry takes longer, and observing it takes less. Returns
-	// are always observed by fentry and fexit, and tracepoints by programs that know their arguments' types.
+	// Functions is how programs get to the functions that match a pattern: "kprobe.multi", one program for all of them;
+	// "kprobe", the same where the kernel has no kprobe.multi and counts the kprobes that it skips; or "fentry", programs
+	// for each, everywhere else. Functions that [Scope.Arm] names one by one are observed by fentry if they let it, up to
+	// 64 in a call: arming takes longer, but nothing is ever skipped, and an event costs less. Returns are always observed
+	// by fentry and fexit, and tracepoints by programs that know their arguments' types.
 	Functions string
 	// Verdicts is whether nftables verdicts can be observed, and NoVerdicts why not: a clause; empty if they can.
 	Verdicts   bool
@@ -28,9 +29,9 @@ type Features struct {
 	Absent []string
 }
 
-// String is one line, for logs: "functions by kprobe.multi, nftables verdicts".
+// String is one line, for logs: "patterns by kprobe.multi, nftables verdicts".
 func (f Features) String() string {
-	text := "functions by " + f.Functions
+	text := "patterns by " + f.Functions
 	if f.Verdicts {
 		text += ", nftables verdicts"
 	} else {
@@ -101,9 +102,12 @@ const typedLoads = "bpf_rdonly_cast"
 // other verdicts.
 func (t *Tracker) useFamily(kernel, nft *btf.Spec, opts Options) {
 	t.entries = make(map[string]*ebpf.ProgramSpec)
-	for _, name := range slices.Concat(fentry.programs(), returns.byArgument, []string{trackerProgCallReturn}) {
-		t.entries[name] = t.spec.Programs[name]
-		delete(t.spec.Programs, name)
+	t.oneWay = opts.functions != ""
+	for _, first := range slices.Concat(fentry.programs(), returns.byArgument, []string{trackerProgCallReturn}) {
+		for _, name := range []string{first, first + again} {
+			t.entries[name] = t.spec.Programs[name]
+			delete(t.spec.Programs, name)
+		}
 	}
 	t.family = kprobeMulti
 	if _, err := findFunction(kernel, typedLoads); err != nil || opts.functions == fentry.name {

@@ -127,6 +127,7 @@ func (m *missCounters) missed() (sums [parts]uint64, err error) {
 		sums[c.part] += n
 	}
 	for _, cpu := range perCPU {
+		sums[observes] -= min(sums[observes], cpu.StoodIn[trackerPartPART_EVENTS])
 		sums[reports] -= min(sums[reports], cpu.StoodIn[trackerPartPART_REPORTS])
 		sums[ends] -= min(sums[ends], cpu.StoodIn[trackerPartPART_ENDS])
 	}

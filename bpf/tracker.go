@@ -36,6 +36,7 @@ type Tracker struct {
 	byRegister map[string]*ebpf.ProgramSpec // programs that serve all functions
 	collection *ebpf.Collection
 	family     family
+	oneWay     bool // observe functions by the family only: for tests
 	nft        verdictProbe
 	absent     []string             // functions without which the tracker works
 	hooks      map[string]link.Link // what is always attached, by program

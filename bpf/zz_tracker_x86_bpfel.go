@@ -201,7 +201,7 @@ type trackerNotes struct {
 	_       structs.HostLayout
 	Address uint64
 	Call    [256]uint64
-	StoodIn [2]uint64
+	StoodIn [3]uint64
 }
 
 type trackerPart uint32
@@ -209,7 +209,8 @@ type trackerPart uint32
 const (
 	trackerPartPART_REPORTS trackerPart = 0
 	trackerPartPART_ENDS    trackerPart = 1
-	trackerPartPARTS        trackerPart = 2
+	trackerPartPART_EVENTS  trackerPart = 2
+	trackerPartPARTS        trackerPart = 3
 )
 
 type trackerRecordKind uint32
@@ -262,22 +263,35 @@ const (
 	trackerMapWorks                              = "works"
 	trackerProgBuildSkbAround                    = "build_skb_around"
 	trackerProgCallArg0                          = "call_arg0"
+	trackerProgCallArg0Again                     = "call_arg0_again"
 	trackerProgCallArg1                          = "call_arg1"
+	trackerProgCallArg1Again                     = "call_arg1_again"
 	trackerProgCallArg2                          = "call_arg2"
+	trackerProgCallArg2Again                     = "call_arg2_again"
 	trackerProgCallArg3                          = "call_arg3"
+	trackerProgCallArg3Again                     = "call_arg3_again"
 	trackerProgCallArg4                          = "call_arg4"
+	trackerProgCallArg4Again                     = "call_arg4_again"
 	trackerProgCallReturn                        = "call_return"
+	trackerProgCallReturnAgain                   = "call_return_again"
 	trackerProgDevDirectXmit                     = "dev_direct_xmit"
 	trackerProgDevDirectXmitAgain                = "dev_direct_xmit_again"
 	trackerProgDevQueueXmit                      = "dev_queue_xmit"
 	trackerProgDevQueueXmitAgain                 = "dev_queue_xmit_again"
 	trackerProgEntryArg0                         = "entry_arg0"
+	trackerProgEntryArg0Again                    = "entry_arg0_again"
 	trackerProgEntryArg1                         = "entry_arg1"
+	trackerProgEntryArg1Again                    = "entry_arg1_again"
 	trackerProgEntryArg2                         = "entry_arg2"
+	trackerProgEntryArg2Again                    = "entry_arg2_again"
 	trackerProgEntryArg3                         = "entry_arg3"
+	trackerProgEntryArg3Again                    = "entry_arg3_again"
 	trackerProgEntryArg4                         = "entry_arg4"
+	trackerProgEntryArg4Again                    = "entry_arg4_again"
 	trackerProgEntryNft                          = "entry_nft"
+	trackerProgEntryNftAgain                     = "entry_nft_again"
 	trackerProgEntryNftInfo                      = "entry_nft_info"
+	trackerProgEntryNftInfoAgain                 = "entry_nft_info_again"
 	trackerProgFunctionArg0                      = "function_arg0"
 	trackerProgFunctionArg1                      = "function_arg1"
 	trackerProgFunctionArg2                      = "function_arg2"
@@ -403,22 +417,35 @@ type trackerSpecs struct {
 type trackerProgramSpecs struct {
 	BuildSkbAround                    *ebpf.ProgramSpec `ebpf:"build_skb_around"`
 	CallArg0                          *ebpf.ProgramSpec `ebpf:"call_arg0"`
+	CallArg0Again                     *ebpf.ProgramSpec `ebpf:"call_arg0_again"`
 	CallArg1                          *ebpf.ProgramSpec `ebpf:"call_arg1"`
+	CallArg1Again                     *ebpf.ProgramSpec `ebpf:"call_arg1_again"`
 	CallArg2                          *ebpf.ProgramSpec `ebpf:"call_arg2"`
+	CallArg2Again                     *ebpf.ProgramSpec `ebpf:"call_arg2_again"`
 	CallArg3                          *ebpf.ProgramSpec `ebpf:"call_arg3"`
+	CallArg3Again                     *ebpf.ProgramSpec `ebpf:"call_arg3_again"`
 	CallArg4                          *ebpf.ProgramSpec `ebpf:"call_arg4"`
+	CallArg4Again                     *ebpf.ProgramSpec `ebpf:"call_arg4_again"`
 	CallReturn                        *ebpf.ProgramSpec `ebpf:"call_return"`
+	CallReturnAgain                   *ebpf.ProgramSpec `ebpf:"call_return_again"`
 	DevDirectXmit                     *ebpf.ProgramSpec `ebpf:"dev_direct_xmit"`
 	DevDirectXmitAgain                *ebpf.ProgramSpec `ebpf:"dev_direct_xmit_again"`
 	DevQueueXmit                      *ebpf.ProgramSpec `ebpf:"dev_queue_xmit"`
 	DevQueueXmitAgain                 *ebpf.ProgramSpec `ebpf:"dev_queue_xmit_again"`
 	EntryArg0                         *ebpf.ProgramSpec `ebpf:"entry_arg0"`
+	EntryArg0Again                    *ebpf.ProgramSpec `ebpf:"entry_arg0_again"`
 	EntryArg1                         *ebpf.ProgramSpec `ebpf:"entry_arg1"`
+	EntryArg1Again                    *ebpf.ProgramSpec `ebpf:"entry_arg1_again"`
 	EntryArg2                         *ebpf.ProgramSpec `ebpf:"entry_arg2"`
+	EntryArg2Again                    *ebpf.ProgramSpec `ebpf:"entry_arg2_again"`
 	EntryArg3                         *ebpf.ProgramSpec `ebpf:"entry_arg3"`
+	EntryArg3Again                    *ebpf.ProgramSpec `ebpf:"entry_arg3_again"`
 	EntryArg4                         *ebpf.ProgramSpec `ebpf:"entry_arg4"`
+	EntryArg4Again                    *ebpf.ProgramSpec `ebpf:"entry_arg4_again"`
 	EntryNft                          *ebpf.ProgramSpec `ebpf:"entry_nft"`
+	EntryNftAgain                     *ebpf.ProgramSpec `ebpf:"entry_nft_again"`
 	EntryNftInfo                      *ebpf.ProgramSpec `ebpf:"entry_nft_info"`
+	EntryNftInfoAgain                 *ebpf.ProgramSpec `ebpf:"entry_nft_info_again"`
 	FunctionArg0                      *ebpf.ProgramSpec `ebpf:"function_arg0"`
 	FunctionArg1                      *ebpf.ProgramSpec `ebpf:"function_arg1"`
 	FunctionArg2                      *ebpf.ProgramSpec `ebpf:"function_arg2"`
@@ -593,22 +620,35 @@ type trackerVariables struct {
 type trackerPrograms struct {
 	BuildSkbAround                    *ebpf.Program `ebpf:"build_skb_around"`
 	CallArg0                          *ebpf.Program `ebpf:"call_arg0"`
+	CallArg0Again                     *ebpf.Program `ebpf:"call_arg0_again"`
 	CallArg1                          *ebpf.Program `ebpf:"call_arg1"`
+	CallArg1Again                     *ebpf.Program `ebpf:"call_arg1_again"`
 	CallArg2                          *ebpf.Program `ebpf:"call_arg2"`
+	CallArg2Again                     *ebpf.Program `ebpf:"call_arg2_again"`
 	CallArg3                          *ebpf.Program `ebpf:"call_arg3"`
+	CallArg3Again                     *ebpf.Program `ebpf:"call_arg3_again"`
 	CallArg4                          *ebpf.Program `ebpf:"call_arg4"`
+	CallArg4Again                     *ebpf.Program `ebpf:"call_arg4_again"`
 	CallReturn                        *ebpf.Program `ebpf:"call_return"`
+	CallReturnAgain                   *ebpf.Program `ebpf:"call_return_again"`
 	DevDirectXmit                     *ebpf.Program `ebpf:"dev_direct_xmit"`
 	DevDirectXmitAgain                *ebpf.Program `ebpf:"dev_direct_xmit_again"`
 	DevQueueXmit                      *ebpf.Program `ebpf:"dev_queue_xmit"`
 	DevQueueXmitAgain                 *ebpf.Program `ebpf:"dev_queue_xmit_again"`
 	EntryArg0                         *ebpf.Program `ebpf:"entry_arg0"`
+	EntryArg0Again                    *ebpf.Program `ebpf:"entry_arg0_again"`
 	EntryArg1                         *ebpf.Program `ebpf:"entry_arg1"`
+	EntryArg1Again                    *ebpf.Program `ebpf:"entry_arg1_again"`
 	EntryArg2                         *ebpf.Program `ebpf:"entry_arg2"`
+	EntryArg2Again                    *ebpf.Program `ebpf:"entry_arg2_again"`
 	EntryArg3                         *ebpf.Program `ebpf:"entry_arg3"`
+	EntryArg3Again                    *ebpf.Program `ebpf:"entry_arg3_again"`
 	EntryArg4                         *ebpf.Program `ebpf:"entry_arg4"`
+	EntryArg4Again                    *ebpf.Program `ebpf:"entry_arg4_again"`
 	EntryNft                          *ebpf.Program `ebpf:"entry_nft"`
+	EntryNftAgain                     *ebpf.Program `ebpf:"entry_nft_again"`
 	EntryNftInfo                      *ebpf.Program `ebpf:"entry_nft_info"`
+	EntryNftInfoAgain                 *ebpf.Program `ebpf:"entry_nft_info_again"`
 	FunctionArg0                      *ebpf.Program `ebpf:"function_arg0"`
 	FunctionArg1                      *ebpf.Program `ebpf:"function_arg1"`
 	FunctionArg2                      *ebpf.Program `ebpf:"function_arg2"`
@@ -676,22 +716,35 @@ func (p *trackerPrograms) Close() error {
 	return _TrackerClose(
 		p.BuildSkbAround,
 		p.CallArg0,
+		p.CallArg0Again,
 		p.CallArg1,
+		p.CallArg1Again,
 		p.CallArg2,
+		p.CallArg2Again,
 		p.CallArg3,
+		p.CallArg3Again,
 		p.CallArg4,
+		p.CallArg4Again,
 		p.CallReturn,
+		p.CallReturnAgain,
 		p.DevDirectXmit,
 		p.DevDirectXmitAgain,
 		p.DevQueueXmit,
 		p.DevQueueXmitAgain,
 		p.EntryArg0,
+		p.EntryArg0Again,
 		p.EntryArg1,
+		p.EntryArg1Again,
 		p.EntryArg2,
+		p.EntryArg2Again,
 		p.EntryArg3,
+		p.EntryArg3Again,
 		p.EntryArg4,
+		p.EntryArg4Again,
 		p.EntryNft,
+		p.EntryNftAgain,
 		p.EntryNftInfo,
+		p.EntryNftInfoAgain,
 		p.FunctionArg0,
 		p.FunctionArg1,
 		p.FunctionArg2,

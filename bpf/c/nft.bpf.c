@@ -2,6 +2,7 @@
 //
 // nftables verdicts. While the kernel's trace switch is on, __nft_trace_packet is called for every rule that matched and
 // for every policy that decided, whether or not the packet itself is marked for tracing.
+#include "include/hook.h"
 #include "include/sections.h"
 
 enum { MAX_RULES = 65536 }; // of a chain, from the matching one to its end
@@ -139,8 +140,7 @@ static __always_inline __u64 number(__u64 *ctx, __u32 position)
 	return value;
 }
 
-SEC("fentry/__nft_trace_packet")
-int entry_nft(__u64 *ctx)
+HOOK(PART_EVENTS, "fentry/__nft_trace_packet", entry_nft)
 {
 	const struct nft_pktinfo *pkt = (void *)ctx[0];
 
@@ -157,8 +157,7 @@ int function_nft_info(struct pt_regs *ctx)
 			       PT_REGS_PARM3(ctx));
 }
 
-SEC("fentry/__nft_trace_packet")
-int entry_nft_info(__u64 *ctx)
+HOOK(PART_EVENTS, "fentry/__nft_trace_packet", entry_nft_info)
 {
 	const struct nft_traceinfo___with_packet *info = (void *)ctx[0];
 

@@ -7,8 +7,9 @@
 // A call is known by the place on the stack where the kernel's trampoline keeps the arguments: it is the context of the
 // entry's program and of the return's alike, and no two calls under way have the same, however they nest and on whatever
 // CPU they end. That holds for fentry and fexit only, wherever the tracker works (5.17, for bpf_get_func_ret).
-#include "include/identity.h"
 #include "include/cookie.h"
+#include "include/hook.h"
+#include "include/identity.h"
 
 struct frame {
 	__u64 ctx;
@@ -67,32 +68,27 @@ static __always_inline int begin_work(__u64 *ctx, __u64 argument)
 	return 0;
 }
 
-SEC("fentry/function")
-int call_arg0(__u64 *ctx)
+HOOK(PART_EVENTS, "fentry/function", call_arg0)
 {
 	return begin_work(ctx, ctx[0]);
 }
 
-SEC("fentry/function")
-int call_arg1(__u64 *ctx)
+HOOK(PART_EVENTS, "fentry/function", call_arg1)
 {
 	return begin_work(ctx, ctx[1]);
 }
 
-SEC("fentry/function")
-int call_arg2(__u64 *ctx)
+HOOK(PART_EVENTS, "fentry/function", call_arg2)
 {
 	return begin_work(ctx, ctx[2]);
 }
 
-SEC("fentry/function")
-int call_arg3(__u64 *ctx)
+HOOK(PART_EVENTS, "fentry/function", call_arg3)
 {
 	return begin_work(ctx, ctx[3]);
 }
 
-SEC("fentry/function")
-int call_arg4(__u64 *ctx)
+HOOK(PART_EVENTS, "fentry/function", call_arg4)
 {
 	return begin_work(ctx, ctx[4]);
 }
@@ -106,8 +102,7 @@ static __always_inline __u64 as_declared(__u64 value, __u64 cookie)
 	return cookie & COOKIE_SIGNED ? (__u64)((__s64)value >> shift) : value >> shift;
 }
 
-SEC("fexit/function")
-int call_return(__u64 *ctx)
+HOOK(PART_EVENTS, "fexit/function", call_return)
 {
 	struct frame frame = frame_of(ctx);
 	__u64 cookie = frame.probe, value = 0;

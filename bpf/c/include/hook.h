@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// Hooks that the kernel cannot make us miss. It skips a program that is entered on a CPU where it is running already,
-// which happens whenever a softirq interrupts it and has a packet of its own to free or to send. So a hook is two
-// programs at the same place: the second acts where the first was skipped. An interrupt can be inside one of the two
-// only, so one of them always runs, unless the interrupt is interrupted in turn. The kernel counts what it skips of the
-// first (recursion_misses), we count where the second stood in, and the difference is what was missed.
+// Hooks that the kernel cannot easily make us miss. It skips a program that is entered on a CPU where it is running
+// already, which happens whenever a softirq interrupts it and has a packet of its own to free or to send. So a hook is two
+// programs at the same place: the second acts where the first was skipped. An interrupt can be inside one of the two only,
+// so one of them always runs, unless the interrupt is interrupted in turn; or, where the kernel preempts tasks (7.x), one
+// has been preempted in the first program, and another in the second. Disabling interrupts or preemption in a program does
+// not help: what is due then happens when they are enabled again, which is still in the program. The kernel counts what it
+// skips of the first (recursion_misses), we count where the second stood in, and the difference is what was missed.
 #ifndef WAYBILL_HOOK_H
 #define WAYBILL_HOOK_H
 
@@ -14,6 +16,7 @@
 enum part {
 	PART_REPORTS, // something in a packet's life is untold
 	PART_ENDS,    // an identity outlives its packet, or is lost
+	PART_EVENTS,  // an event at a probe that a user asked for is untold
 	PARTS,
 };
 
