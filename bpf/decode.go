@@ -37,6 +37,7 @@ type decoder struct {
 	reasons *dropReasons
 	// observation is the last one; the next takes its place.
 	observation journey.Observation
+	used        bool // it has more in it than a sight
 	// The names that come again and again.
 	comm, device name
 }
@@ -48,7 +49,17 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 		return nil, fmt.Errorf("read a record: unknown kind %d", h.Kind)
 	}
 	o := &d.observation
-	*o = journey.Observation{Kind: kinds[h.Kind]}
+	if d.used {
+		*o, d.used = journey.Observation{}, false
+	} else {
+		// What an assembler may have added to the last one, which was no more than a sight.
+		o.Comm, o.SocketCookie = "", 0
+		o.Device, o.NetNS, o.Conntrack, o.Packet = nil, nil, nil, nil
+	}
+	o.Kind = kinds[h.Kind]
+	if o.Kind != journey.Seen {
+		d.used = true
+	}
 	o.Time, o.CPU, o.PID, o.SKB = h.Time, h.Cpu, h.Pid, h.Skb
 	o.ID = journey.ID{FirstSeen: h.FirstSeen, Head: h.FirstHead}
 	if trackerRecordKind(h.Kind) == trackerRecordKindKIND_RETURNED {
@@ -68,7 +79,11 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 		return o, d.decodeEvent(raw, h, o)
 	case journey.Looked:
 		o.Mark = h.Value
-		return o, d.decodeLook(raw, h, &o.Event)
+		r, err := view[trackerLookRecord](raw)
+		if err != nil {
+			return nil, err
+		}
+		d.look(&r.Told, h.Netns, &o.Event)
 	case journey.Origin:
 		o.SocketCookie = h.Value
 		o.NetNS = &journey.NetNS{Cookie: h.Netns}
@@ -120,7 +135,17 @@ func (d *decoder) decodeEvent(raw []byte, h *trackerHeader, to *journey.Observat
 		return err
 	}
 	to.TID, to.Len = e.Tid, e.Len
+	d.used = h.Has != 0
 	switch h.Has {
+	case uint8(trackerSectionHAS_LOOK):
+		l, err := view[trackerLookEvent](raw)
+		if err != nil {
+			return err
+		}
+		d.look(&l.Told, h.Netns, &to.Event)
+		if to.Fresh = true; to.Packet != nil {
+			to.Packet.Len = e.Len
+		}
 	case uint8(trackerSectionHAS_META):
 		m, err := view[trackerMetaEvent](raw)
 		if err != nil {
@@ -163,46 +188,37 @@ func decodeMeta(length uint32, m *trackerMeta, to *journey.Event) {
 
 // looked is what a look has room for, in one piece of memory.
 type looked struct {
-	packet    journey.Packet
-	vlan      journey.VLAN
-	device    journey.Device
-	netns     journey.NetNS
-	conntrack journey.Conntrack
-	data      [trackerLimitPACKET_BYTES]byte
+	packet journey.Packet
+	vlan   journey.VLAN
+	device journey.Device
+	netns  journey.NetNS
+	data   [trackerLimitPACKET_BYTES]byte
 }
 
-// decodeLook reads what a packet looks like.
-func (d *decoder) decodeLook(raw []byte, h *trackerHeader, to *journey.Event) error {
-	r, err := view[trackerLookRecord](raw)
-	if err != nil {
-		return err
-	}
-	has := func(s trackerSection) bool { return h.Has&uint8(s) != 0 }
-	l, made := &r.Look, &looked{}
-
-	to.Comm, to.TID, to.SocketCookie = d.comm.read(r.Comm[:]), l.Tid, l.Socket
-	if h.Netns != 0 {
-		made.netns = journey.NetNS{Cookie: h.Netns, Inum: l.Inum}
+// look reads what a packet looks like.
+func (d *decoder) look(t *trackerTold, netns uint64, to *journey.Event) {
+	l, made := &t.Look, &looked{}
+	to.Comm, to.TID, to.SocketCookie = d.comm.read(t.Comm[:]), l.Tid, l.Socket
+	if netns != 0 {
+		made.netns = journey.NetNS{Cookie: netns, Inum: l.Inum}
 		to.NetNS = &made.netns
 	}
-	if has(trackerSectionHAS_DEVICE) {
-		made.device = journey.Device{Index: l.Ifindex, Name: d.device.read(r.Device[:]), RxIndex: l.RxIfindex}
+	if l.Ifindex != 0 {
+		made.device = journey.Device{Index: l.Ifindex, Name: d.device.read(t.Device[:]), RxIndex: l.RxIfindex}
 		to.Device = &made.device
 	}
-	if has(trackerSectionHAS_PACKET) {
+	if l.Captured != 0 {
 		n := copy(made.data[:], l.Packet[:min(int(l.Captured), len(l.Packet))])
 		made.packet = journey.Packet{Proto: l.Protocol, Network: min(int(l.Network), n), Data: made.data[:n:n]}
 		to.Packet = &made.packet
-		if has(trackerSectionHAS_VLAN) {
+		if l.VlanProto != 0 {
 			made.vlan = journey.VLAN{Proto: l.VlanProto, TCI: l.VlanTci}
 			to.Packet.VLAN = &made.vlan
 		}
 	}
-	if has(trackerSectionHAS_CONNTRACK) {
-		made.conntrack = conntrack(r)
-		to.Conntrack = &made.conntrack
+	if l.Nfct != 0 {
+		to.Conntrack = conntrack(t)
 	}
-	return nil
 }
 
 // conntrackStates are the values of enum ip_conntrack_info (include/uapi/linux/netfilter/nf_conntrack_common.h).
@@ -213,25 +229,25 @@ var conntrackStates = [8]string{
 // infoMask covers the state in skb->_nfct (NFCT_INFOMASK, include/linux/skbuff.h).
 const infoMask = 7
 
-func conntrack(r *trackerLookRecord) journey.Conntrack {
-	c := journey.Conntrack{
-		State:  conntrackStates[r.Look.Nfct&infoMask],
-		Status: r.Look.CtStatus,
-		Zone:   r.CtZone,
-		Mark:   r.Look.CtMark,
-		Proto:  r.Look.CtProtocol,
+func conntrack(t *trackerTold) *journey.Conntrack {
+	c := &journey.Conntrack{
+		State:  conntrackStates[t.Look.Nfct&infoMask],
+		Status: t.Look.CtStatus,
+		Zone:   t.CtZone,
+		Mark:   t.Look.CtMark,
+		Proto:  t.Look.CtProtocol,
 	}
-	for i, word := range r.Look.Labels {
+	for i, word := range t.Look.Labels {
 		binary.NativeEndian.PutUint64(c.Labels[8*i:], word)
 	}
 	switch c.Proto {
 	case unix.IPPROTO_TCP:
-		c.ProtoState = journey.TCPState(r.Look.CtProtoState)
+		c.ProtoState = journey.TCPState(t.Look.CtProtoState)
 	case unix.IPPROTO_SCTP:
-		c.ProtoState = journey.SCTPState(r.Look.CtProtoState)
+		c.ProtoState = journey.SCTPState(t.Look.CtProtoState)
 	}
 	tuple := func(i int) journey.Tuple {
-		from := &r.Ct[i]
+		from := &t.Ct[i]
 		return journey.Tuple{
 			Src:     address(from.Src[:], from.L3num),
 			Dst:     address(from.Dst[:], from.L3num),

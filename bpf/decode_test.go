@@ -65,21 +65,22 @@ func sampleEvent(probe uint16, has trackerSection) trackerEvent {
 	return e
 }
 
-func sampleLook(has trackerSection) trackerLookRecord {
-	r := trackerLookRecord{
-		H: sampleHeader, CtZone: 6,
+func sampleLook() trackerLookRecord {
+	r := trackerLookRecord{H: sampleHeader}
+	r.H.Kind = uint8(trackerRecordKindKIND_LOOK)
+	r.Told = trackerTold{
+		CtZone: 6,
 		Look: trackerLook{
 			Socket: 12, Inum: 4026532117, Nfct: 0xffff888000000000 | 2, Labels: [2]uint64{1, 0}, CtStatus: 0x188, CtMark: 5, Tid: 43, Ifindex: 2, RxIfindex: 2,
 			Protocol: 0x0800, Captured: 5, Network: 1, VlanProto: 0x8100, VlanTci: 0x6001, CtProtocol: unix.IPPROTO_TCP,
 			CtProtoState: 1,
 		},
 	}
-	r.H.Kind, r.H.Has = uint8(trackerRecordKindKIND_LOOK), uint8(has)
-	chars("swapper/0", r.Comm[:])
-	chars("eth0", r.Device[:])
-	copy(r.Look.Packet[:], "hello, and what was not captured")
+	chars("swapper/0", r.Told.Comm[:])
+	chars("eth0", r.Told.Device[:])
+	copy(r.Told.Look.Packet[:], "hello, and what was not captured")
 	for i, end := range [][2]netip.Addr{{client, server}, {server, client}} {
-		t := &r.Ct[i]
+		t := &r.Told.Ct[i]
 		t.Src, t.Dst = words(end[0]), words(end[1])
 		t.SrcPort, t.DstPort = bigEndian(39677), bigEndian(8080)
 		t.L3num, t.Protonum = unix.AF_INET, unix.IPPROTO_TCP
@@ -98,7 +99,7 @@ func decodeOne(t *testing.T, raw []byte) journey.Observation {
 }
 
 func TestDecodeLook(t *testing.T) {
-	r := sampleLook(trackerSectionHAS_PACKET | trackerSectionHAS_DEVICE | trackerSectionHAS_CONNTRACK | trackerSectionHAS_VLAN)
+	r := sampleLook()
 	raw := bytesOf(&r)
 	got := decodeOne(t, raw)
 	for i := range raw {
@@ -157,9 +158,26 @@ func TestDecodeMeta(t *testing.T) {
 	qt.Check(t, qt.IsNil(decodeOne(t, bytesOf(&m)).GSO))
 }
 
+func TestDecodeFreshEvent(t *testing.T) {
+	e := trackerLookEvent{E: sampleEvent(1, trackerSectionHAS_LOOK), Told: sampleLook().Told}
+	o := decodeOne(t, bytesOf(&e))
+	qt.Check(t, qt.Equals(o.Kind, journey.Seen))
+	qt.Check(t, qt.IsTrue(o.Fresh))
+	qt.Check(t, qt.Equals(o.Packet.Len, uint32(31)))
+	qt.Check(t, qt.Equals(o.Device.Name, "eth0"))
+
+	// Nothing of it is left over for the next one.
+	short := sampleEvent(1, 0)
+	o = decodeOne(t, bytesOf(&short))
+	qt.Check(t, qt.IsFalse(o.Fresh))
+	qt.Check(t, qt.IsNil(o.Packet))
+	qt.Check(t, qt.IsNil(o.Device))
+}
+
 func TestDecodeAbsentSections(t *testing.T) {
-	r := sampleLook(0)
+	r := sampleLook()
 	r.H.Netns = 0
+	r.Told.Look = trackerLook{}
 	o := decodeOne(t, bytesOf(&r))
 	qt.Assert(t, qt.IsNil(o.Packet))
 	qt.Assert(t, qt.IsNil(o.Device))
@@ -170,8 +188,8 @@ func TestDecodeAbsentSections(t *testing.T) {
 }
 
 func TestDecodeUntracked(t *testing.T) {
-	r := sampleLook(trackerSectionHAS_CONNTRACK)
-	r.Look.Nfct = 7
+	r := sampleLook()
+	r.Told.Look.Nfct = 7
 	qt.Assert(t, qt.Equals(decodeOne(t, bytesOf(&r)).Conntrack.Orig, journey.Tuple{}))
 }
 
@@ -253,7 +271,7 @@ func TestDecodeOtherScopesProbe(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	e, r := sampleEvent(1, 0), sampleLook(trackerSectionHAS_PACKET|trackerSectionHAS_CONNTRACK)
+	e, r := sampleEvent(1, 0), sampleLook()
 	f.Add(bytesOf(&e))
 	f.Add(bytesOf(&r))
 	f.Add([]byte{})

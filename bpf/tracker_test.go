@@ -63,8 +63,10 @@ func (h *host) sink(o *journey.Observation) {
 	defer h.hold.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if o.Kind == journey.Looked {
+	if o.Kind == journey.Looked || o.Fresh {
 		h.looks[o.Mark] = o.Event
+	}
+	if o.Kind == journey.Looked {
 		return
 	}
 	if look, ok := h.looks[o.Mark]; ok {

@@ -108,24 +108,16 @@ type trackerLook struct {
 	Packet       [128]uint8
 }
 
+type trackerLookEvent struct {
+	_    structs.HostLayout
+	E    trackerEvent
+	Told trackerTold
+}
+
 type trackerLookRecord struct {
-	_      structs.HostLayout
-	H      trackerHeader
-	Look   trackerLook
-	Comm   [16]int8
-	Device [16]int8
-	CtZone uint16
-	Pad    [3]uint16
-	Ct     [2]struct {
-		_        structs.HostLayout
-		Src      [4]uint32
-		Dst      [4]uint32
-		SrcPort  uint16
-		DstPort  uint16
-		L3num    uint16
-		Protonum uint8
-		Pad      uint8
-	}
+	_    structs.HostLayout
+	H    trackerHeader
+	Told trackerTold
 }
 
 type trackerLossCause uint32
@@ -233,14 +225,30 @@ const (
 type trackerSection uint32
 
 const (
-	trackerSectionHAS_META      trackerSection = 1
-	trackerSectionHAS_NFT       trackerSection = 2
-	trackerSectionHAS_DROP      trackerSection = 4
-	trackerSectionHAS_PACKET    trackerSection = 1
-	trackerSectionHAS_DEVICE    trackerSection = 2
-	trackerSectionHAS_CONNTRACK trackerSection = 4
-	trackerSectionHAS_VLAN      trackerSection = 8
+	trackerSectionHAS_META trackerSection = 1
+	trackerSectionHAS_NFT  trackerSection = 2
+	trackerSectionHAS_DROP trackerSection = 4
+	trackerSectionHAS_LOOK trackerSection = 8
 )
+
+type trackerTold struct {
+	_      structs.HostLayout
+	Look   trackerLook
+	Comm   [16]int8
+	Device [16]int8
+	CtZone uint16
+	Pad    [3]uint16
+	Ct     [2]struct {
+		_        structs.HostLayout
+		Src      [4]uint32
+		Dst      [4]uint32
+		SrcPort  uint16
+		DstPort  uint16
+		L3num    uint16
+		Protonum uint8
+		Pad      uint8
+	}
+}
 
 type trackerWork struct {
 	_     structs.HostLayout
@@ -360,6 +368,7 @@ const (
 	trackerVarKeepHeader                         = "keep_header"
 	trackerVarKeepLimit                          = "keep_limit"
 	trackerVarKeepLook                           = "keep_look"
+	trackerVarKeepLookEvent                      = "keep_look_event"
 	trackerVarKeepLookRecord                     = "keep_look_record"
 	trackerVarKeepLoss                           = "keep_loss"
 	trackerVarKeepMeta                           = "keep_meta"
@@ -369,6 +378,7 @@ const (
 	trackerVarKeepPart                           = "keep_part"
 	trackerVarKeepRecordKind                     = "keep_record_kind"
 	trackerVarKeepSection                        = "keep_section"
+	trackerVarKeepTold                           = "keep_told"
 	trackerVarMetaWanted                         = "meta_wanted"
 	trackerVarWakeAt                             = "wake_at"
 )
@@ -534,6 +544,7 @@ type trackerVariableSpecs struct {
 	KeepHeader     *ebpf.VariableSpec `ebpf:"keep_header"`
 	KeepLimit      *ebpf.VariableSpec `ebpf:"keep_limit"`
 	KeepLook       *ebpf.VariableSpec `ebpf:"keep_look"`
+	KeepLookEvent  *ebpf.VariableSpec `ebpf:"keep_look_event"`
 	KeepLookRecord *ebpf.VariableSpec `ebpf:"keep_look_record"`
 	KeepLoss       *ebpf.VariableSpec `ebpf:"keep_loss"`
 	KeepMeta       *ebpf.VariableSpec `ebpf:"keep_meta"`
@@ -543,6 +554,7 @@ type trackerVariableSpecs struct {
 	KeepPart       *ebpf.VariableSpec `ebpf:"keep_part"`
 	KeepRecordKind *ebpf.VariableSpec `ebpf:"keep_record_kind"`
 	KeepSection    *ebpf.VariableSpec `ebpf:"keep_section"`
+	KeepTold       *ebpf.VariableSpec `ebpf:"keep_told"`
 	MetaWanted     *ebpf.VariableSpec `ebpf:"meta_wanted"`
 	WakeAt         *ebpf.VariableSpec `ebpf:"wake_at"`
 }
@@ -601,6 +613,7 @@ type trackerVariables struct {
 	KeepHeader     *ebpf.Variable `ebpf:"keep_header"`
 	KeepLimit      *ebpf.Variable `ebpf:"keep_limit"`
 	KeepLook       *ebpf.Variable `ebpf:"keep_look"`
+	KeepLookEvent  *ebpf.Variable `ebpf:"keep_look_event"`
 	KeepLookRecord *ebpf.Variable `ebpf:"keep_look_record"`
 	KeepLoss       *ebpf.Variable `ebpf:"keep_loss"`
 	KeepMeta       *ebpf.Variable `ebpf:"keep_meta"`
@@ -610,6 +623,7 @@ type trackerVariables struct {
 	KeepPart       *ebpf.Variable `ebpf:"keep_part"`
 	KeepRecordKind *ebpf.Variable `ebpf:"keep_record_kind"`
 	KeepSection    *ebpf.Variable `ebpf:"keep_section"`
+	KeepTold       *ebpf.Variable `ebpf:"keep_told"`
 	MetaWanted     *ebpf.Variable `ebpf:"meta_wanted"`
 	WakeAt         *ebpf.Variable `ebpf:"wake_at"`
 }

@@ -110,7 +110,7 @@ func (p *packet) add(o *Observation) {
 		p.dress(o)
 		p.see(o)
 	case Looked:
-		p.looks = append(p.looks, look{o.Mark, o.Event})
+		p.addLook(o)
 	case Origin:
 		p.originate(o)
 	case Cloned:
@@ -137,28 +137,43 @@ func (p *packet) add(o *Observation) {
 
 // look is what a packet looked like at some of its events.
 type look struct {
-	mark  uint64
-	event Event // as far as a look tells it
+	mark         uint64
+	comm         string
+	socketCookie uint64
+	device       *Device
+	netns        *NetNS
+	conntrack    *Conntrack
+	packet       *Packet
+}
+
+func (p *packet) addLook(o *Observation) *look {
+	p.looks = append(p.looks, look{o.Mark, o.Comm, o.SocketCookie, o.Device, o.NetNS, o.Conntrack, o.Packet})
+	return &p.looks[len(p.looks)-1]
 }
 
 // dress gives an event the sections of the look that it names. If that was lost, the event goes without: the record is
 // incomplete then, and says so.
 func (p *packet) dress(o *Observation) {
-	for i := len(p.looks) - 1; i >= 0 && o.Mark != 0; i-- {
-		l := &p.looks[i]
-		if l.mark != o.Mark {
-			continue
+	var l *look
+	if o.Fresh {
+		l = p.addLook(o)
+	}
+	for i := len(p.looks) - 1; i >= 0 && o.Mark != 0 && l == nil; i-- {
+		if p.looks[i].mark == o.Mark {
+			l = &p.looks[i]
 		}
-		o.Comm, o.SocketCookie = l.event.Comm, l.event.SocketCookie
-		o.Device, o.NetNS, o.Conntrack, o.Packet = l.event.Device, l.event.NetNS, l.event.Conntrack, l.event.Packet
-		if o.Packet != nil && o.Packet.Len != o.Len {
-			// Headers come off and go on without a change to the bytes.
-			packet := *o.Packet
-			packet.Len = o.Len
-			o.Packet, l.event.Packet = &packet, &packet
-		}
+	}
+	if l == nil {
 		return
 	}
+	if l.packet != nil && l.packet.Len != o.Len {
+		// Headers come off and go on without a change to the bytes.
+		packet := *l.packet
+		packet.Len = o.Len
+		l.packet = &packet
+	}
+	o.Comm, o.SocketCookie = l.comm, l.socketCookie
+	o.Device, o.NetNS, o.Conntrack, o.Packet = l.device, l.netns, l.conntrack, l.packet
 }
 
 // see records an event at a probe.

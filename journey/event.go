@@ -155,5 +155,6 @@ type Observation struct {
 	Peer   uint64 // Cloned: address of the new sk_buff
 	Shared bool   // TapEnter
 	Mark   uint64 // Looked: which look this is; Seen: which look it had, 0 if it brings all its sections itself
+	Fresh  bool   // Seen: it brings the look that it names
 	Len    uint32 // Seen: skb->len, if it names a look
 }

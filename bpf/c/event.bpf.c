@@ -14,7 +14,6 @@ static __always_inline int observe(void *ctx, struct sk_buff *skb)
 {
 	__u64 probe = bpf_get_attach_cookie(ctx);
 	struct meta_event *m;
-	struct event *e;
 	struct subject s;
 
 	if (!identify(&s, skb))
@@ -28,9 +27,7 @@ static __always_inline int observe(void *ctx, struct sk_buff *skb)
 		bpf_ringbuf_submit(m, wake(0));
 		return 0;
 	}
-	e = begin_event(&s, probe, sizeof(*e));
-	if (e)
-		bpf_ringbuf_submit(e, wake(0));
+	report_event(&s, probe);
 	return 0;
 }
 

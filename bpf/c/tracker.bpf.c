@@ -17,6 +17,8 @@ const struct event *keep_event __attribute__((unused));
 const struct meta *keep_meta __attribute__((unused));
 const struct meta_event *keep_meta_event __attribute__((unused));
 const struct look *keep_look __attribute__((unused));
+const struct told *keep_told __attribute__((unused));
+const struct look_event *keep_look_event __attribute__((unused));
 const struct look_record *keep_look_record __attribute__((unused));
 const enum meta_flag *keep_meta_flag __attribute__((unused));
 const struct nft_event *keep_nft_event __attribute__((unused));

@@ -3,8 +3,8 @@
 // What travels through the ring buffer. The Go types are generated from these definitions. Every record begins with a
 // header, and is as long as its kind needs.
 //
-// An event is short. What a packet looks like is told once, by a KIND_LOOK record with a mark, and again only when it has
-// changed; events name the mark of the look that they had. A look comes before all events that name it.
+// An event is short. What a packet looks like is told once, with a mark, and again only when it has changed; events name the
+// mark of the look that they had. A look comes with the event or before it, as a KIND_LOOK record.
 #ifndef WAYBILL_RECORD_H
 #define WAYBILL_RECORD_H
 
@@ -43,19 +43,16 @@ struct header {
 	__u32 pid; // thread group
 	__u16 probe; // EVENT, RETURNED: the probe's number
 	__u8 kind;
-	__u8 has; // EVENT, LOOK: which sections are filled; RETURNED: 1 if there is a value
+	__u8 has; // EVENT: what follows; RETURNED: 1 if there is a value
 };
 _Static_assert(sizeof(struct header) == 64, "header has padding");
 
+// What follows the event; one of them at most.
 enum section {
 	HAS_META = 1,
 	HAS_NFT = 2,
 	HAS_DROP = 4,
-	// of a look
-	HAS_PACKET = 1,
-	HAS_DEVICE = 2,
-	HAS_CONNTRACK = 4,
-	HAS_VLAN = 8,
+	HAS_LOOK = 8,
 };
 
 struct event {
@@ -114,13 +111,13 @@ struct tuple {
 struct look {
 	__u64 netns;  // cookies, 0 if unknown
 	__u64 socket;
-	__u64 nfct; // skb->_nfct
+	__u64 nfct; // skb->_nfct, 0 if conntrack has not seen it
 	__u64 labels[2];
 	__u32 ct_status;
 	__u32 ct_mark;
 	__u32 tid;
 	__u32 inum;
-	__u32 ifindex; // 0 if unknown
+	__u32 ifindex; // 0 if there is no device
 	__u32 rx_ifindex;
 	__u16 protocol;	   // host byte order
 	__u16 captured;	   // valid bytes of packet
@@ -134,14 +131,24 @@ struct look {
 };
 _Static_assert(sizeof(struct look) == 8 * 5 + 4 * 7 + 2 * 6 + PACKET_BYTES, "look has padding");
 
-struct look_record {
-	struct header h;
+// A look, and what is told along with it.
+struct told {
 	struct look look;
 	char comm[16];
 	char device[16];
 	__u16 ct_zone;
 	__u16 pad[3];
 	struct tuple ct[2]; // original, reply
+};
+
+struct look_record {
+	struct header h;
+	struct told told;
+};
+
+struct look_event {
+	struct event e;
+	struct told told;
 };
 
 struct nft_event {

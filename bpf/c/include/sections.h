@@ -84,7 +84,7 @@ static __always_inline void look_at_conntrack(struct look *l, struct sk_buff *sk
 	look_at_labels(l, ct);
 }
 
-static __always_inline void look_at(struct look *l, const struct subject *s, __u32 tid)
+static __always_inline void look_at(struct look *l, const struct subject *s)
 {
 	struct sock *sk = s->skb->sk;
 
@@ -95,7 +95,7 @@ static __always_inline void look_at(struct look *l, const struct subject *s, __u
 	}
 	if (sk && sends_packets(sk))
 		l->socket = sk->__sk_common.skc_cookie.counter;
-	l->tid = tid;
+	l->tid = bpf_get_current_pid_tgid();
 	if (s->dev)
 		l->ifindex = s->dev->ifindex;
 	l->rx_ifindex = s->skb->skb_iif;
@@ -130,78 +130,118 @@ static __always_inline void fill_tuple(struct tuple *t, const struct nf_conntrac
 	t->pad = 0;
 }
 
-static __always_inline void tell_conntrack(struct look_record *r)
+static __always_inline void tell_conntrack(struct told *t)
 {
-	const struct nf_conn *ct = (void *)(r->look.nfct & ~NFCT_INFOMASK);
+	const struct nf_conn *ct = (void *)(t->look.nfct & ~NFCT_INFOMASK);
 
-	r->ct_zone = 0;
-	__builtin_memset(r->ct, 0, sizeof(r->ct));
-	if (!r->look.nfct)
-		return;
-	r->h.has |= HAS_CONNTRACK;
+	t->ct_zone = 0;
+	__builtin_memset(t->ct, 0, sizeof(t->ct));
 	if (!ct)
 		return;
-	fill_tuple(&r->ct[0], &ct->tuplehash[0].tuple);
-	fill_tuple(&r->ct[1], &ct->tuplehash[1].tuple);
+	fill_tuple(&t->ct[0], &ct->tuplehash[0].tuple);
+	fill_tuple(&t->ct[1], &ct->tuplehash[1].tuple);
 	if (bpf_core_field_exists(ct->zone))
-		bpf_core_read(&r->ct_zone, sizeof(r->ct_zone), &ct->zone.id);
+		bpf_core_read(&t->ct_zone, sizeof(t->ct_zone), &ct->zone.id);
 }
 
-static __always_inline void tell(const struct subject *s, const struct look *l, __u64 mark)
+static __always_inline void tell(struct told *t, const struct subject *s, const struct look *l)
+{
+	t->look = *l;
+	__builtin_memset(t->pad, 0, sizeof(t->pad));
+	bpf_get_current_comm(t->comm, sizeof(t->comm));
+	if (s->dev)
+		bpf_probe_read_kernel(t->device, sizeof(t->device), s->dev->name);
+	else
+		t->device[0] = 0;
+	tell_conntrack(t);
+}
+
+// Notes that a look was told. Not earlier: events that only name it must come after it.
+static __always_inline void set_told(const struct subject *s, __u64 mark)
+{
+	__u64 head = (__u64)s->skb->head;
+	struct identity *id = bpf_map_lookup_elem(&identities, &head);
+
+	if (id)
+		id->look = mark;
+}
+
+static __always_inline void tell_apart(const struct subject *s, const struct look *l, __u64 mark)
 {
 	struct look_record *r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
-	__u64 head = (__u64)s->skb->head;
-	struct identity *id;
 
 	if (!r) {
 		lost(s->id.scope, LOSS_LOOK);
 		return;
 	}
 	fill_header(&r->h, KIND_LOOK, &s->id, (__u64)s->skb, mark);
-	r->look = *l;
-	__builtin_memset(r->pad, 0, sizeof(r->pad));
-	bpf_get_current_comm(r->comm, sizeof(r->comm));
-	if (l->captured)
-		r->h.has |= HAS_PACKET;
-	if (l->vlan_proto)
-		r->h.has |= HAS_VLAN;
-	if (s->dev) {
-		r->h.has |= HAS_DEVICE;
-		bpf_probe_read_kernel(r->device, sizeof(r->device), s->dev->name);
-	}
 	r->h.netns = l->netns;
-	tell_conntrack(r);
+	tell(&r->told, s, l);
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
-	// Only now: events that name this look must come after it.
-	id = bpf_map_lookup_elem(&identities, &head);
-	if (id)
-		id->look = mark;
+	set_told(s, mark);
 }
 
-// Reserves a record of a constant size for an event, and fills in what all events have. The caller submits it; NULL has
-// been counted.
+static __always_inline void fill_event(struct event *e, const struct subject *s, const struct look *l, __u64 mark,
+				       __u16 probe)
+{
+	fill_header(&e->h, KIND_EVENT, &s->id, (__u64)s->skb, mark);
+	e->h.probe = probe;
+	e->h.netns = l->netns;
+	e->tid = l->tid;
+	e->len = s->skb->len;
+}
+
+// Reserves a record of a constant size for an event that is more than a sight, and fills in what all events have. The
+// caller submits it; NULL has been counted.
 static __always_inline void *begin_event(const struct subject *s, __u16 probe, __u64 size)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
 	struct event *e;
 	struct look l;
 	__u64 mark;
 
-	look_at(&l, s, tid);
+	look_at(&l, s);
 	mark = mark_of(&l, &s->id);
 	if (mark != s->id.look)
-		tell(s, &l, mark);
+		tell_apart(s, &l, mark);
 	e = bpf_ringbuf_reserve(&records, size, 0);
 	if (!e) {
 		lost(s->id.scope, LOSS_RING_FULL);
 		return 0;
 	}
-	fill_header(&e->h, KIND_EVENT, &s->id, (__u64)s->skb, mark);
-	e->h.probe = probe;
-	e->h.netns = l.netns;
-	e->tid = tid;
-	e->len = s->skb->len;
+	fill_event(e, s, &l, mark, probe);
 	return e;
+}
+
+// Reports the sight of a packet.
+static __always_inline void report_event(const struct subject *s, __u16 probe)
+{
+	struct look_event *told;
+	struct event *e;
+	struct look l;
+	__u64 mark;
+
+	look_at(&l, s);
+	mark = mark_of(&l, &s->id);
+	if (mark == s->id.look) {
+		e = bpf_ringbuf_reserve(&records, sizeof(*e), 0);
+		if (!e) {
+			lost(s->id.scope, LOSS_RING_FULL);
+			return;
+		}
+		fill_event(e, s, &l, mark, probe);
+		bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP); // others look how full the ring is: each packet has some
+		return;
+	}
+	told = bpf_ringbuf_reserve(&records, sizeof(*told), 0);
+	if (!told) {
+		lost(s->id.scope, LOSS_RING_FULL);
+		return;
+	}
+	fill_event(&told->e, s, &l, mark, probe);
+	told->e.h.has = HAS_LOOK;
+	tell(&told->told, s, &l);
+	bpf_ringbuf_submit(told, wake(0));
+	set_told(s, mark);
 }
 
 static __always_inline void fill_meta(struct meta *m, struct sk_buff *skb)
