@@ -71,6 +71,9 @@ const maxDepth = 6
 
 func (p *Packet) describe() description {
 	link, proto, data := p.frame()
+	if !p.isFrame(proto, data) {
+		link = ""
+	}
 	if p.VLAN != nil {
 		accel := fmt.Sprintf("vlan_accel (ethertype %s %s)", etherType(p.VLAN.Proto), p.VLAN)
 		link = strings.TrimPrefix(link+" "+accel, " ")
@@ -80,6 +83,19 @@ func (p *Packet) describe() description {
 		d.lines = append([]string{link}, d.lines...)
 	}
 	return d
+}
+
+// isFrame says that skb->data is at the link header, so that it is part of the packet here and not one that was taken off:
+// skb->len counts from there. What does not tell its own length counts as a frame.
+func (p *Packet) isFrame(proto uint16, network []byte) bool {
+	length := 0
+	switch {
+	case proto == uint16(layers.EthernetTypeIPv4) && len(network) >= 4:
+		length = int(binary.BigEndian.Uint16(network[2:]))
+	case proto == uint16(layers.EthernetTypeIPv6) && len(network) >= 6:
+		length = ipv6Header + int(binary.BigEndian.Uint16(network[4:]))
+	}
+	return length == 0 || int(p.Len) >= len(p.Data)-len(network)+length
 }
 
 // frame splits the packet into its link header, in words, and the rest with its EtherType. The header is Ethernet's
@@ -105,6 +121,7 @@ const (
 	ethernetHeader = 14
 	vlanTag        = 4
 	minEtherType   = 0x600 // what is less is a length (IEEE 802.3)
+	ipv6Header     = 40    // without extensions
 	etherType8022  = 4     // ETH_P_802_2: what skb->protocol says then
 )
 

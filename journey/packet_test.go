@@ -289,3 +289,18 @@ func FuzzPacket(f *testing.F) {
 		checkLines(t, &Packet{Proto: proto, Network: int(network), Data: data})
 	})
 }
+
+// TestLinkHeader: the link header is shown where it is part of the packet, and not where it was taken off.
+func TestLinkHeader(t *testing.T) {
+	frame := slices.Concat(
+		[]byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0},
+		[]byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2},
+	)
+	for length, want := range map[uint32]int{34: 2, 46: 2, 20: 1, 0: 1} {
+		p := Packet{Proto: 0x0800, Network: 14, Len: length, Data: frame}
+		qt.Check(t, qt.HasLen(p.Lines(), want), qt.Commentf("%d: %q", length, p.Lines()))
+	}
+	frame[17] = 0 // a large packet that is yet to be segmented says no length
+	p := Packet{Proto: 0x0800, Network: 14, Len: 20, Data: frame}
+	qt.Check(t, qt.HasLen(p.Lines(), 2))
+}
