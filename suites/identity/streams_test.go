@@ -41,7 +41,7 @@ var _ = Describe("a segment of a TCP connection", func() {
 		Expect(record.Evidence().Incomplete()).To(Succeed())
 		segments := record.AllOf(conn)
 		GinkgoWriter.Println(segments)
-		Expect(len(segments)).To(Equal(1), "it was the only one")
+		Expect(segments).To(HaveLen(1), "it was the only one")
 		segment := segments[0]
 		// What the second branch came to is not known better: that TCP took it for its socket is not observed.
 		Expect(endings(segment)).To(HaveExactElements(Equal("dropped in router (NETFILTER_DROP)"), HaveSuffix(" in server")))
