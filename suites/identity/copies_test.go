@@ -130,7 +130,7 @@ var _ = Describe("a packet of which there are copies", func() {
 		Expect(copied).NotTo(BeDelivered())
 	},
 		Entry("if nft duplicates it", netdev("dup"), ""),
-		Entry("if tc mirrors it", Label("smoke"), "", mirred("mirror")),
+		Entry("if tc mirrors it", "", mirred("mirror")),
 	)
 
 	// Catches: a branch that stays open where the packet was taken away, so that it would never settle; and a new journey that
