@@ -30,6 +30,9 @@ var kinds = [...]journey.ObservationKind{
 	trackerRecordKindKIND_RESUMED:   journey.Resumed,
 	trackerRecordKindKIND_RELEASED:  journey.Released,
 	trackerRecordKindKIND_RETURNED:  journey.Seen,
+	trackerRecordKindKIND_SHAPED:    journey.Shaped,
+	trackerRecordKindKIND_ABSORBED:  journey.Absorbed,
+	trackerRecordKindKIND_MOVED:     journey.Moved,
 }
 
 // decoder makes observations of records. An event costs it no allocation, and a look one.
@@ -89,7 +92,18 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 		o.NetNS = &journey.NetNS{Cookie: h.Netns}
 	case journey.Enqueued:
 		o.NetNS = &journey.NetNS{Cookie: h.Netns}
-	case journey.Cloned:
+	case journey.Shaped:
+		r, err := view[trackerShapedRecord](raw)
+		if err != nil {
+			return nil, err
+		}
+		o.NetNS = &journey.NetNS{Cookie: h.Netns}
+		o.Device = &journey.Device{Index: uint32(h.Value), Name: d.device.read(r.Device[:])}
+	case journey.Parked:
+		if trackerPlace(h.Value) == trackerPlacePLACE_FRAGMENTS {
+			o.Place = journey.FragmentQueue
+		}
+	case journey.Cloned, journey.Moved:
 		o.Peer = h.Value
 	case journey.TapEnter:
 		o.Shared = h.Value != 0

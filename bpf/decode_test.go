@@ -245,16 +245,26 @@ func TestDecodeLife(t *testing.T) {
 		if want == 0 || want == journey.Seen || want == journey.Looked {
 			continue
 		}
-		h := trackerHeader{FirstSeen: 90, FirstHead: 0xabc, Skb: 0xdef, Value: 5, Netns: 7, Kind: uint8(kind)}
-		o := decodeOne(t, bytesOf(&h))
+		r := trackerShapedRecord{
+			H: trackerHeader{FirstSeen: 90, FirstHead: 0xabc, Skb: 0xdef, Value: 5, Netns: 7, Kind: uint8(kind)},
+		}
+		chars("slow0", r.Device[:])
+		o := decodeOne(t, bytesOf(&r))
 		qt.Check(t, qt.Equals(o.Kind, want))
 		qt.Check(t, qt.Equals(o.SKB, uint64(0xdef)))
 		switch want {
 		case journey.Origin:
 			qt.Check(t, qt.Equals(o.SocketCookie, uint64(5)))
 			qt.Check(t, qt.Equals(o.NetNS.Cookie, uint64(7)))
-		case journey.Cloned:
+		case journey.Cloned, journey.Moved:
 			qt.Check(t, qt.Equals(o.Peer, uint64(5)))
+		case journey.Shaped:
+			qt.Check(t, qt.Equals(o.NetNS.Cookie, uint64(7)))
+			qt.Check(t, qt.DeepEquals(o.Device, &journey.Device{Index: 5, Name: "slow0"}))
+		case journey.Parked:
+			h := trackerHeader{Kind: uint8(kind), Value: uint64(trackerPlacePLACE_FRAGMENTS)}
+			qt.Check(t, qt.Equals(o.Place, ""))
+			qt.Check(t, qt.Equals(decodeOne(t, bytesOf(&h)).Place, journey.FragmentQueue))
 		case journey.TapEnter:
 			qt.Check(t, qt.IsTrue(o.Shared))
 		}

@@ -68,7 +68,7 @@ type Tracker struct {
 // they are not there at all. Everything else is needed for what the tracker promises.
 var optional = []string{
 	"pskb_carve_inside_header", "pskb_carve_inside_nonlinear", "skb_attempt_defer_free", "tpacket_rcv", "packet_rcv",
-	"__ip6_local_out",
+	"__ip6_local_out", "tcp_queue_rcv", "tcp_data_queue", "dev_qdisc_enqueue", "ipv6_frag_rcv",
 }
 
 // Open loads and attaches the tracker. It fails with [ErrNoBTF], or with [ErrNoFunctionProbes] where the kernel or the
@@ -197,7 +197,7 @@ func (t *Tracker) attachAlways() error {
 	slices.Sort(rest)
 	for _, name := range append(ends, rest...) {
 		both := []string{name + again, name}
-		if name == trackerProgKfreeSkb {
+		if t.spec.Programs[name].AttachType == ebpf.AttachTraceRawTp {
 			slices.Reverse(both)
 		}
 		for _, name := range both {

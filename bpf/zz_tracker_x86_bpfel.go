@@ -205,6 +205,13 @@ const (
 	trackerPartPARTS        trackerPart = 3
 )
 
+type trackerPlace uint32
+
+const (
+	trackerPlacePLACE_NEIGHBOUR trackerPlace = 0
+	trackerPlacePLACE_FRAGMENTS trackerPlace = 1
+)
+
 type trackerRecordKind uint32
 
 const (
@@ -220,6 +227,9 @@ const (
 	trackerRecordKindKIND_RELEASED  trackerRecordKind = 10
 	trackerRecordKindKIND_RETURNED  trackerRecordKind = 11
 	trackerRecordKindKIND_BARRIER   trackerRecordKind = 12
+	trackerRecordKindKIND_SHAPED    trackerRecordKind = 13
+	trackerRecordKindKIND_ABSORBED  trackerRecordKind = 14
+	trackerRecordKindKIND_MOVED     trackerRecordKind = 15
 )
 
 type trackerSection uint32
@@ -230,6 +240,12 @@ const (
 	trackerSectionHAS_DROP trackerSection = 4
 	trackerSectionHAS_LOOK trackerSection = 8
 )
+
+type trackerShapedRecord struct {
+	_      structs.HostLayout
+	H      trackerHeader
+	Device [16]int8
+}
 
 type trackerTold struct {
 	_      structs.HostLayout
@@ -250,6 +266,14 @@ type trackerTold struct {
 	}
 }
 
+type trackerWait struct {
+	_     structs.HostLayout
+	Id    trackerIdentity
+	Netns uint64
+	What  uint32
+	Pad   uint32
+}
+
 type trackerWork struct {
 	_     structs.HostLayout
 	Id    trackerIdentity
@@ -268,6 +292,7 @@ const (
 	trackerMapPending                            = "pending"
 	trackerMapRecords                            = "records"
 	trackerMapScopes                             = "scopes"
+	trackerMapWaiting                            = "waiting"
 	trackerMapWorks                              = "works"
 	trackerProgBuildSkbAround                    = "build_skb_around"
 	trackerProgCallArg0                          = "call_arg0"
@@ -284,6 +309,8 @@ const (
 	trackerProgCallReturnAgain                   = "call_return_again"
 	trackerProgDevDirectXmit                     = "dev_direct_xmit"
 	trackerProgDevDirectXmitAgain                = "dev_direct_xmit_again"
+	trackerProgDevQdiscEnqueue                   = "dev_qdisc_enqueue"
+	trackerProgDevQdiscEnqueueAgain              = "dev_qdisc_enqueue_again"
 	trackerProgDevQueueXmit                      = "dev_queue_xmit"
 	trackerProgDevQueueXmitAgain                 = "dev_queue_xmit_again"
 	trackerProgEntryArg0                         = "entry_arg0"
@@ -307,10 +334,20 @@ const (
 	trackerProgFunctionArg4                      = "function_arg4"
 	trackerProgFunctionNft                       = "function_nft"
 	trackerProgFunctionNftInfo                   = "function_nft_info"
+	trackerProgInetFragReasmFinishExit           = "inet_frag_reasm_finish_exit"
+	trackerProgInetFragReasmFinishExitAgain      = "inet_frag_reasm_finish_exit_again"
 	trackerProgIp6LocalOut                       = "ip6_local_out"
 	trackerProgIp6LocalOutAgain                  = "ip6_local_out_again"
+	trackerProgIpDefrag                          = "ip_defrag"
+	trackerProgIpDefragAgain                     = "ip_defrag_again"
+	trackerProgIpDefragExit                      = "ip_defrag_exit"
+	trackerProgIpDefragExitAgain                 = "ip_defrag_exit_again"
 	trackerProgIpLocalOut                        = "ip_local_out"
 	trackerProgIpLocalOutAgain                   = "ip_local_out_again"
+	trackerProgIpv6FragRcv                       = "ipv6_frag_rcv"
+	trackerProgIpv6FragRcvAgain                  = "ipv6_frag_rcv_again"
+	trackerProgIpv6FragRcvExit                   = "ipv6_frag_rcv_exit"
+	trackerProgIpv6FragRcvExitAgain              = "ipv6_frag_rcv_exit_again"
 	trackerProgKfreeSkb                          = "kfree_skb"
 	trackerProgKfreeSkbAgain                     = "kfree_skb_again"
 	trackerProgKfreeSkbPartial                   = "kfree_skb_partial"
@@ -324,6 +361,8 @@ const (
 	trackerProgNeighEventSendAgain               = "neigh_event_send_again"
 	trackerProgNeighEventSendExit                = "neigh_event_send_exit"
 	trackerProgNeighEventSendExitAgain           = "neigh_event_send_exit_again"
+	trackerProgNetDevStartXmit                   = "net_dev_start_xmit"
+	trackerProgNetDevStartXmitAgain              = "net_dev_start_xmit_again"
 	trackerProgPacketRcv                         = "packet_rcv"
 	trackerProgPacketRcvAgain                    = "packet_rcv_again"
 	trackerProgPacketRcvExit                     = "packet_rcv_exit"
@@ -346,6 +385,10 @@ const (
 	trackerProgSkbCloneAgain                     = "skb_clone_again"
 	trackerProgSkbFreeHead                       = "skb_free_head"
 	trackerProgSkbFreeHeadAgain                  = "skb_free_head_again"
+	trackerProgSkbMorph                          = "skb_morph"
+	trackerProgSkbMorphAgain                     = "skb_morph_again"
+	trackerProgSkbMorphExit                      = "skb_morph_exit"
+	trackerProgSkbMorphExitAgain                 = "skb_morph_exit_again"
 	trackerProgSkbReleaseData                    = "skb_release_data"
 	trackerProgSkbReleaseDataAgain               = "skb_release_data_again"
 	trackerProgSockQueue                         = "sock_queue"
@@ -353,6 +396,12 @@ const (
 	trackerProgSockQueueExit                     = "sock_queue_exit"
 	trackerProgSockQueueExitAgain                = "sock_queue_exit_again"
 	trackerProgSubmitBarrier                     = "submit_barrier"
+	trackerProgTcpDataQueue                      = "tcp_data_queue"
+	trackerProgTcpDataQueueAgain                 = "tcp_data_queue_again"
+	trackerProgTcpDataQueueExit                  = "tcp_data_queue_exit"
+	trackerProgTcpDataQueueExitAgain             = "tcp_data_queue_exit_again"
+	trackerProgTcpQueueRcvExit                   = "tcp_queue_rcv_exit"
+	trackerProgTcpQueueRcvExitAgain              = "tcp_queue_rcv_exit_again"
 	trackerProgTpacketRcv                        = "tpacket_rcv"
 	trackerProgTpacketRcvAgain                   = "tpacket_rcv_again"
 	trackerProgTpacketRcvExit                    = "tpacket_rcv_exit"
@@ -376,8 +425,10 @@ const (
 	trackerVarKeepMetaFlag                       = "keep_meta_flag"
 	trackerVarKeepNftEvent                       = "keep_nft_event"
 	trackerVarKeepPart                           = "keep_part"
+	trackerVarKeepPlace                          = "keep_place"
 	trackerVarKeepRecordKind                     = "keep_record_kind"
 	trackerVarKeepSection                        = "keep_section"
+	trackerVarKeepShapedRecord                   = "keep_shaped_record"
 	trackerVarKeepTold                           = "keep_told"
 	trackerVarMetaWanted                         = "meta_wanted"
 	trackerVarWakeAt                             = "wake_at"
@@ -440,6 +491,8 @@ type trackerProgramSpecs struct {
 	CallReturnAgain                   *ebpf.ProgramSpec `ebpf:"call_return_again"`
 	DevDirectXmit                     *ebpf.ProgramSpec `ebpf:"dev_direct_xmit"`
 	DevDirectXmitAgain                *ebpf.ProgramSpec `ebpf:"dev_direct_xmit_again"`
+	DevQdiscEnqueue                   *ebpf.ProgramSpec `ebpf:"dev_qdisc_enqueue"`
+	DevQdiscEnqueueAgain              *ebpf.ProgramSpec `ebpf:"dev_qdisc_enqueue_again"`
 	DevQueueXmit                      *ebpf.ProgramSpec `ebpf:"dev_queue_xmit"`
 	DevQueueXmitAgain                 *ebpf.ProgramSpec `ebpf:"dev_queue_xmit_again"`
 	EntryArg0                         *ebpf.ProgramSpec `ebpf:"entry_arg0"`
@@ -463,10 +516,20 @@ type trackerProgramSpecs struct {
 	FunctionArg4                      *ebpf.ProgramSpec `ebpf:"function_arg4"`
 	FunctionNft                       *ebpf.ProgramSpec `ebpf:"function_nft"`
 	FunctionNftInfo                   *ebpf.ProgramSpec `ebpf:"function_nft_info"`
+	InetFragReasmFinishExit           *ebpf.ProgramSpec `ebpf:"inet_frag_reasm_finish_exit"`
+	InetFragReasmFinishExitAgain      *ebpf.ProgramSpec `ebpf:"inet_frag_reasm_finish_exit_again"`
 	Ip6LocalOut                       *ebpf.ProgramSpec `ebpf:"ip6_local_out"`
 	Ip6LocalOutAgain                  *ebpf.ProgramSpec `ebpf:"ip6_local_out_again"`
+	IpDefrag                          *ebpf.ProgramSpec `ebpf:"ip_defrag"`
+	IpDefragAgain                     *ebpf.ProgramSpec `ebpf:"ip_defrag_again"`
+	IpDefragExit                      *ebpf.ProgramSpec `ebpf:"ip_defrag_exit"`
+	IpDefragExitAgain                 *ebpf.ProgramSpec `ebpf:"ip_defrag_exit_again"`
 	IpLocalOut                        *ebpf.ProgramSpec `ebpf:"ip_local_out"`
 	IpLocalOutAgain                   *ebpf.ProgramSpec `ebpf:"ip_local_out_again"`
+	Ipv6FragRcv                       *ebpf.ProgramSpec `ebpf:"ipv6_frag_rcv"`
+	Ipv6FragRcvAgain                  *ebpf.ProgramSpec `ebpf:"ipv6_frag_rcv_again"`
+	Ipv6FragRcvExit                   *ebpf.ProgramSpec `ebpf:"ipv6_frag_rcv_exit"`
+	Ipv6FragRcvExitAgain              *ebpf.ProgramSpec `ebpf:"ipv6_frag_rcv_exit_again"`
 	KfreeSkb                          *ebpf.ProgramSpec `ebpf:"kfree_skb"`
 	KfreeSkbAgain                     *ebpf.ProgramSpec `ebpf:"kfree_skb_again"`
 	KfreeSkbPartial                   *ebpf.ProgramSpec `ebpf:"kfree_skb_partial"`
@@ -480,6 +543,8 @@ type trackerProgramSpecs struct {
 	NeighEventSendAgain               *ebpf.ProgramSpec `ebpf:"neigh_event_send_again"`
 	NeighEventSendExit                *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit"`
 	NeighEventSendExitAgain           *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit_again"`
+	NetDevStartXmit                   *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit"`
+	NetDevStartXmitAgain              *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit_again"`
 	PacketRcv                         *ebpf.ProgramSpec `ebpf:"packet_rcv"`
 	PacketRcvAgain                    *ebpf.ProgramSpec `ebpf:"packet_rcv_again"`
 	PacketRcvExit                     *ebpf.ProgramSpec `ebpf:"packet_rcv_exit"`
@@ -502,6 +567,10 @@ type trackerProgramSpecs struct {
 	SkbCloneAgain                     *ebpf.ProgramSpec `ebpf:"skb_clone_again"`
 	SkbFreeHead                       *ebpf.ProgramSpec `ebpf:"skb_free_head"`
 	SkbFreeHeadAgain                  *ebpf.ProgramSpec `ebpf:"skb_free_head_again"`
+	SkbMorph                          *ebpf.ProgramSpec `ebpf:"skb_morph"`
+	SkbMorphAgain                     *ebpf.ProgramSpec `ebpf:"skb_morph_again"`
+	SkbMorphExit                      *ebpf.ProgramSpec `ebpf:"skb_morph_exit"`
+	SkbMorphExitAgain                 *ebpf.ProgramSpec `ebpf:"skb_morph_exit_again"`
 	SkbReleaseData                    *ebpf.ProgramSpec `ebpf:"skb_release_data"`
 	SkbReleaseDataAgain               *ebpf.ProgramSpec `ebpf:"skb_release_data_again"`
 	SockQueue                         *ebpf.ProgramSpec `ebpf:"sock_queue"`
@@ -509,6 +578,12 @@ type trackerProgramSpecs struct {
 	SockQueueExit                     *ebpf.ProgramSpec `ebpf:"sock_queue_exit"`
 	SockQueueExitAgain                *ebpf.ProgramSpec `ebpf:"sock_queue_exit_again"`
 	SubmitBarrier                     *ebpf.ProgramSpec `ebpf:"submit_barrier"`
+	TcpDataQueue                      *ebpf.ProgramSpec `ebpf:"tcp_data_queue"`
+	TcpDataQueueAgain                 *ebpf.ProgramSpec `ebpf:"tcp_data_queue_again"`
+	TcpDataQueueExit                  *ebpf.ProgramSpec `ebpf:"tcp_data_queue_exit"`
+	TcpDataQueueExitAgain             *ebpf.ProgramSpec `ebpf:"tcp_data_queue_exit_again"`
+	TcpQueueRcvExit                   *ebpf.ProgramSpec `ebpf:"tcp_queue_rcv_exit"`
+	TcpQueueRcvExitAgain              *ebpf.ProgramSpec `ebpf:"tcp_queue_rcv_exit_again"`
 	TpacketRcv                        *ebpf.ProgramSpec `ebpf:"tpacket_rcv"`
 	TpacketRcvAgain                   *ebpf.ProgramSpec `ebpf:"tpacket_rcv_again"`
 	TpacketRcvExit                    *ebpf.ProgramSpec `ebpf:"tpacket_rcv_exit"`
@@ -530,6 +605,7 @@ type trackerMapSpecs struct {
 	Pending      *ebpf.MapSpec `ebpf:"pending"`
 	Records      *ebpf.MapSpec `ebpf:"records"`
 	Scopes       *ebpf.MapSpec `ebpf:"scopes"`
+	Waiting      *ebpf.MapSpec `ebpf:"waiting"`
 	Works        *ebpf.MapSpec `ebpf:"works"`
 }
 
@@ -537,26 +613,28 @@ type trackerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerVariableSpecs struct {
-	Attended       *ebpf.VariableSpec `ebpf:"attended"`
-	KeepCookie     *ebpf.VariableSpec `ebpf:"keep_cookie"`
-	KeepDropEvent  *ebpf.VariableSpec `ebpf:"keep_drop_event"`
-	KeepEvent      *ebpf.VariableSpec `ebpf:"keep_event"`
-	KeepHeader     *ebpf.VariableSpec `ebpf:"keep_header"`
-	KeepLimit      *ebpf.VariableSpec `ebpf:"keep_limit"`
-	KeepLook       *ebpf.VariableSpec `ebpf:"keep_look"`
-	KeepLookEvent  *ebpf.VariableSpec `ebpf:"keep_look_event"`
-	KeepLookRecord *ebpf.VariableSpec `ebpf:"keep_look_record"`
-	KeepLoss       *ebpf.VariableSpec `ebpf:"keep_loss"`
-	KeepMeta       *ebpf.VariableSpec `ebpf:"keep_meta"`
-	KeepMetaEvent  *ebpf.VariableSpec `ebpf:"keep_meta_event"`
-	KeepMetaFlag   *ebpf.VariableSpec `ebpf:"keep_meta_flag"`
-	KeepNftEvent   *ebpf.VariableSpec `ebpf:"keep_nft_event"`
-	KeepPart       *ebpf.VariableSpec `ebpf:"keep_part"`
-	KeepRecordKind *ebpf.VariableSpec `ebpf:"keep_record_kind"`
-	KeepSection    *ebpf.VariableSpec `ebpf:"keep_section"`
-	KeepTold       *ebpf.VariableSpec `ebpf:"keep_told"`
-	MetaWanted     *ebpf.VariableSpec `ebpf:"meta_wanted"`
-	WakeAt         *ebpf.VariableSpec `ebpf:"wake_at"`
+	Attended         *ebpf.VariableSpec `ebpf:"attended"`
+	KeepCookie       *ebpf.VariableSpec `ebpf:"keep_cookie"`
+	KeepDropEvent    *ebpf.VariableSpec `ebpf:"keep_drop_event"`
+	KeepEvent        *ebpf.VariableSpec `ebpf:"keep_event"`
+	KeepHeader       *ebpf.VariableSpec `ebpf:"keep_header"`
+	KeepLimit        *ebpf.VariableSpec `ebpf:"keep_limit"`
+	KeepLook         *ebpf.VariableSpec `ebpf:"keep_look"`
+	KeepLookEvent    *ebpf.VariableSpec `ebpf:"keep_look_event"`
+	KeepLookRecord   *ebpf.VariableSpec `ebpf:"keep_look_record"`
+	KeepLoss         *ebpf.VariableSpec `ebpf:"keep_loss"`
+	KeepMeta         *ebpf.VariableSpec `ebpf:"keep_meta"`
+	KeepMetaEvent    *ebpf.VariableSpec `ebpf:"keep_meta_event"`
+	KeepMetaFlag     *ebpf.VariableSpec `ebpf:"keep_meta_flag"`
+	KeepNftEvent     *ebpf.VariableSpec `ebpf:"keep_nft_event"`
+	KeepPart         *ebpf.VariableSpec `ebpf:"keep_part"`
+	KeepPlace        *ebpf.VariableSpec `ebpf:"keep_place"`
+	KeepRecordKind   *ebpf.VariableSpec `ebpf:"keep_record_kind"`
+	KeepSection      *ebpf.VariableSpec `ebpf:"keep_section"`
+	KeepShapedRecord *ebpf.VariableSpec `ebpf:"keep_shaped_record"`
+	KeepTold         *ebpf.VariableSpec `ebpf:"keep_told"`
+	MetaWanted       *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	WakeAt           *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
 // trackerObjects contains all objects after they have been loaded into the kernel.
@@ -586,6 +664,7 @@ type trackerMaps struct {
 	Pending      *ebpf.Map `ebpf:"pending"`
 	Records      *ebpf.Map `ebpf:"records"`
 	Scopes       *ebpf.Map `ebpf:"scopes"`
+	Waiting      *ebpf.Map `ebpf:"waiting"`
 	Works        *ebpf.Map `ebpf:"works"`
 }
 
@@ -598,6 +677,7 @@ func (m *trackerMaps) Close() error {
 		m.Pending,
 		m.Records,
 		m.Scopes,
+		m.Waiting,
 		m.Works,
 	)
 }
@@ -606,26 +686,28 @@ func (m *trackerMaps) Close() error {
 //
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerVariables struct {
-	Attended       *ebpf.Variable `ebpf:"attended"`
-	KeepCookie     *ebpf.Variable `ebpf:"keep_cookie"`
-	KeepDropEvent  *ebpf.Variable `ebpf:"keep_drop_event"`
-	KeepEvent      *ebpf.Variable `ebpf:"keep_event"`
-	KeepHeader     *ebpf.Variable `ebpf:"keep_header"`
-	KeepLimit      *ebpf.Variable `ebpf:"keep_limit"`
-	KeepLook       *ebpf.Variable `ebpf:"keep_look"`
-	KeepLookEvent  *ebpf.Variable `ebpf:"keep_look_event"`
-	KeepLookRecord *ebpf.Variable `ebpf:"keep_look_record"`
-	KeepLoss       *ebpf.Variable `ebpf:"keep_loss"`
-	KeepMeta       *ebpf.Variable `ebpf:"keep_meta"`
-	KeepMetaEvent  *ebpf.Variable `ebpf:"keep_meta_event"`
-	KeepMetaFlag   *ebpf.Variable `ebpf:"keep_meta_flag"`
-	KeepNftEvent   *ebpf.Variable `ebpf:"keep_nft_event"`
-	KeepPart       *ebpf.Variable `ebpf:"keep_part"`
-	KeepRecordKind *ebpf.Variable `ebpf:"keep_record_kind"`
-	KeepSection    *ebpf.Variable `ebpf:"keep_section"`
-	KeepTold       *ebpf.Variable `ebpf:"keep_told"`
-	MetaWanted     *ebpf.Variable `ebpf:"meta_wanted"`
-	WakeAt         *ebpf.Variable `ebpf:"wake_at"`
+	Attended         *ebpf.Variable `ebpf:"attended"`
+	KeepCookie       *ebpf.Variable `ebpf:"keep_cookie"`
+	KeepDropEvent    *ebpf.Variable `ebpf:"keep_drop_event"`
+	KeepEvent        *ebpf.Variable `ebpf:"keep_event"`
+	KeepHeader       *ebpf.Variable `ebpf:"keep_header"`
+	KeepLimit        *ebpf.Variable `ebpf:"keep_limit"`
+	KeepLook         *ebpf.Variable `ebpf:"keep_look"`
+	KeepLookEvent    *ebpf.Variable `ebpf:"keep_look_event"`
+	KeepLookRecord   *ebpf.Variable `ebpf:"keep_look_record"`
+	KeepLoss         *ebpf.Variable `ebpf:"keep_loss"`
+	KeepMeta         *ebpf.Variable `ebpf:"keep_meta"`
+	KeepMetaEvent    *ebpf.Variable `ebpf:"keep_meta_event"`
+	KeepMetaFlag     *ebpf.Variable `ebpf:"keep_meta_flag"`
+	KeepNftEvent     *ebpf.Variable `ebpf:"keep_nft_event"`
+	KeepPart         *ebpf.Variable `ebpf:"keep_part"`
+	KeepPlace        *ebpf.Variable `ebpf:"keep_place"`
+	KeepRecordKind   *ebpf.Variable `ebpf:"keep_record_kind"`
+	KeepSection      *ebpf.Variable `ebpf:"keep_section"`
+	KeepShapedRecord *ebpf.Variable `ebpf:"keep_shaped_record"`
+	KeepTold         *ebpf.Variable `ebpf:"keep_told"`
+	MetaWanted       *ebpf.Variable `ebpf:"meta_wanted"`
+	WakeAt           *ebpf.Variable `ebpf:"wake_at"`
 }
 
 // trackerPrograms contains all programs after they have been loaded into the kernel.
@@ -647,6 +729,8 @@ type trackerPrograms struct {
 	CallReturnAgain                   *ebpf.Program `ebpf:"call_return_again"`
 	DevDirectXmit                     *ebpf.Program `ebpf:"dev_direct_xmit"`
 	DevDirectXmitAgain                *ebpf.Program `ebpf:"dev_direct_xmit_again"`
+	DevQdiscEnqueue                   *ebpf.Program `ebpf:"dev_qdisc_enqueue"`
+	DevQdiscEnqueueAgain              *ebpf.Program `ebpf:"dev_qdisc_enqueue_again"`
 	DevQueueXmit                      *ebpf.Program `ebpf:"dev_queue_xmit"`
 	DevQueueXmitAgain                 *ebpf.Program `ebpf:"dev_queue_xmit_again"`
 	EntryArg0                         *ebpf.Program `ebpf:"entry_arg0"`
@@ -670,10 +754,20 @@ type trackerPrograms struct {
 	FunctionArg4                      *ebpf.Program `ebpf:"function_arg4"`
 	FunctionNft                       *ebpf.Program `ebpf:"function_nft"`
 	FunctionNftInfo                   *ebpf.Program `ebpf:"function_nft_info"`
+	InetFragReasmFinishExit           *ebpf.Program `ebpf:"inet_frag_reasm_finish_exit"`
+	InetFragReasmFinishExitAgain      *ebpf.Program `ebpf:"inet_frag_reasm_finish_exit_again"`
 	Ip6LocalOut                       *ebpf.Program `ebpf:"ip6_local_out"`
 	Ip6LocalOutAgain                  *ebpf.Program `ebpf:"ip6_local_out_again"`
+	IpDefrag                          *ebpf.Program `ebpf:"ip_defrag"`
+	IpDefragAgain                     *ebpf.Program `ebpf:"ip_defrag_again"`
+	IpDefragExit                      *ebpf.Program `ebpf:"ip_defrag_exit"`
+	IpDefragExitAgain                 *ebpf.Program `ebpf:"ip_defrag_exit_again"`
 	IpLocalOut                        *ebpf.Program `ebpf:"ip_local_out"`
 	IpLocalOutAgain                   *ebpf.Program `ebpf:"ip_local_out_again"`
+	Ipv6FragRcv                       *ebpf.Program `ebpf:"ipv6_frag_rcv"`
+	Ipv6FragRcvAgain                  *ebpf.Program `ebpf:"ipv6_frag_rcv_again"`
+	Ipv6FragRcvExit                   *ebpf.Program `ebpf:"ipv6_frag_rcv_exit"`
+	Ipv6FragRcvExitAgain              *ebpf.Program `ebpf:"ipv6_frag_rcv_exit_again"`
 	KfreeSkb                          *ebpf.Program `ebpf:"kfree_skb"`
 	KfreeSkbAgain                     *ebpf.Program `ebpf:"kfree_skb_again"`
 	KfreeSkbPartial                   *ebpf.Program `ebpf:"kfree_skb_partial"`
@@ -687,6 +781,8 @@ type trackerPrograms struct {
 	NeighEventSendAgain               *ebpf.Program `ebpf:"neigh_event_send_again"`
 	NeighEventSendExit                *ebpf.Program `ebpf:"neigh_event_send_exit"`
 	NeighEventSendExitAgain           *ebpf.Program `ebpf:"neigh_event_send_exit_again"`
+	NetDevStartXmit                   *ebpf.Program `ebpf:"net_dev_start_xmit"`
+	NetDevStartXmitAgain              *ebpf.Program `ebpf:"net_dev_start_xmit_again"`
 	PacketRcv                         *ebpf.Program `ebpf:"packet_rcv"`
 	PacketRcvAgain                    *ebpf.Program `ebpf:"packet_rcv_again"`
 	PacketRcvExit                     *ebpf.Program `ebpf:"packet_rcv_exit"`
@@ -709,6 +805,10 @@ type trackerPrograms struct {
 	SkbCloneAgain                     *ebpf.Program `ebpf:"skb_clone_again"`
 	SkbFreeHead                       *ebpf.Program `ebpf:"skb_free_head"`
 	SkbFreeHeadAgain                  *ebpf.Program `ebpf:"skb_free_head_again"`
+	SkbMorph                          *ebpf.Program `ebpf:"skb_morph"`
+	SkbMorphAgain                     *ebpf.Program `ebpf:"skb_morph_again"`
+	SkbMorphExit                      *ebpf.Program `ebpf:"skb_morph_exit"`
+	SkbMorphExitAgain                 *ebpf.Program `ebpf:"skb_morph_exit_again"`
 	SkbReleaseData                    *ebpf.Program `ebpf:"skb_release_data"`
 	SkbReleaseDataAgain               *ebpf.Program `ebpf:"skb_release_data_again"`
 	SockQueue                         *ebpf.Program `ebpf:"sock_queue"`
@@ -716,6 +816,12 @@ type trackerPrograms struct {
 	SockQueueExit                     *ebpf.Program `ebpf:"sock_queue_exit"`
 	SockQueueExitAgain                *ebpf.Program `ebpf:"sock_queue_exit_again"`
 	SubmitBarrier                     *ebpf.Program `ebpf:"submit_barrier"`
+	TcpDataQueue                      *ebpf.Program `ebpf:"tcp_data_queue"`
+	TcpDataQueueAgain                 *ebpf.Program `ebpf:"tcp_data_queue_again"`
+	TcpDataQueueExit                  *ebpf.Program `ebpf:"tcp_data_queue_exit"`
+	TcpDataQueueExitAgain             *ebpf.Program `ebpf:"tcp_data_queue_exit_again"`
+	TcpQueueRcvExit                   *ebpf.Program `ebpf:"tcp_queue_rcv_exit"`
+	TcpQueueRcvExitAgain              *ebpf.Program `ebpf:"tcp_queue_rcv_exit_again"`
 	TpacketRcv                        *ebpf.Program `ebpf:"tpacket_rcv"`
 	TpacketRcvAgain                   *ebpf.Program `ebpf:"tpacket_rcv_again"`
 	TpacketRcvExit                    *ebpf.Program `ebpf:"tpacket_rcv_exit"`
@@ -743,6 +849,8 @@ func (p *trackerPrograms) Close() error {
 		p.CallReturnAgain,
 		p.DevDirectXmit,
 		p.DevDirectXmitAgain,
+		p.DevQdiscEnqueue,
+		p.DevQdiscEnqueueAgain,
 		p.DevQueueXmit,
 		p.DevQueueXmitAgain,
 		p.EntryArg0,
@@ -766,10 +874,20 @@ func (p *trackerPrograms) Close() error {
 		p.FunctionArg4,
 		p.FunctionNft,
 		p.FunctionNftInfo,
+		p.InetFragReasmFinishExit,
+		p.InetFragReasmFinishExitAgain,
 		p.Ip6LocalOut,
 		p.Ip6LocalOutAgain,
+		p.IpDefrag,
+		p.IpDefragAgain,
+		p.IpDefragExit,
+		p.IpDefragExitAgain,
 		p.IpLocalOut,
 		p.IpLocalOutAgain,
+		p.Ipv6FragRcv,
+		p.Ipv6FragRcvAgain,
+		p.Ipv6FragRcvExit,
+		p.Ipv6FragRcvExitAgain,
 		p.KfreeSkb,
 		p.KfreeSkbAgain,
 		p.KfreeSkbPartial,
@@ -783,6 +901,8 @@ func (p *trackerPrograms) Close() error {
 		p.NeighEventSendAgain,
 		p.NeighEventSendExit,
 		p.NeighEventSendExitAgain,
+		p.NetDevStartXmit,
+		p.NetDevStartXmitAgain,
 		p.PacketRcv,
 		p.PacketRcvAgain,
 		p.PacketRcvExit,
@@ -805,6 +925,10 @@ func (p *trackerPrograms) Close() error {
 		p.SkbCloneAgain,
 		p.SkbFreeHead,
 		p.SkbFreeHeadAgain,
+		p.SkbMorph,
+		p.SkbMorphAgain,
+		p.SkbMorphExit,
+		p.SkbMorphExitAgain,
 		p.SkbReleaseData,
 		p.SkbReleaseDataAgain,
 		p.SockQueue,
@@ -812,6 +936,12 @@ func (p *trackerPrograms) Close() error {
 		p.SockQueueExit,
 		p.SockQueueExitAgain,
 		p.SubmitBarrier,
+		p.TcpDataQueue,
+		p.TcpDataQueueAgain,
+		p.TcpDataQueueExit,
+		p.TcpDataQueueExitAgain,
+		p.TcpQueueRcvExit,
+		p.TcpQueueRcvExitAgain,
 		p.TpacketRcv,
 		p.TpacketRcvAgain,
 		p.TpacketRcvExit,

@@ -123,13 +123,22 @@ func (p *packet) add(o *Observation) {
 		p.enqueue(o)
 	case Parked:
 		p.park(o)
+	case Shaped:
+		p.shape(o)
+	case Absorbed:
+		if b := p.living(o.SKB); b != nil {
+			b.merged = true
+			p.update(b, o.CPU)
+		}
+	case Moved:
+		p.moveOn(o)
 	case Released:
 		if b := p.living(o.SKB); b != nil {
 			p.close(b, o.CPU)
 		}
 	case Resumed:
 		if b := p.living(o.SKB); b != nil {
-			b.parked = false
+			b.parked, b.shaped = false, false
 			p.update(b, o.CPU)
 		}
 	}
@@ -198,7 +207,7 @@ func (p *packet) see(o *Observation) {
 		b.drop = p.events
 	}
 	p.append(o.Event, b)
-	b.seen, b.parked = true, false
+	b.seen, b.parked, b.shaped = true, false, false
 	p.update(b, o.CPU)
 }
 
@@ -249,7 +258,7 @@ func (p *packet) originate(o *Observation) {
 		p.origin = &OriginInfo{Time: o.Time, SocketCookie: o.SocketCookie, NetNS: o.NetNS}
 	}
 	b := p.livingOrNew(o.SKB)
-	b.seen, b.parked = true, false
+	b.seen, b.parked, b.shaped = true, false, false
 	p.update(b, o.CPU)
 }
 
@@ -334,11 +343,38 @@ func (p *packet) enqueue(o *Observation) {
 	}
 	b.parked = false
 	b.enqueued = true
-	b.socketNS, b.socketDev = o.NetNS, o.Device
+	b.restNS, b.restDev = o.NetNS, o.Device
 	p.update(b, o.CPU)
 }
 
-// park notes that an skb waits for a neighbour. The report is made when the kernel's function returns, and by then
+// shape notes that an skb is given to a qdisc. That is reported before it is in there, so nothing that the qdisc does with it
+// is observed earlier, and if the qdisc refuses it, its end is observed later.
+func (p *packet) shape(o *Observation) {
+	b := p.livingOrNew(o.SKB)
+	b.parked, b.shaped = false, true
+	b.restNS, b.restDev = o.NetNS, o.Device
+	p.update(b, o.CPU)
+}
+
+// moveOn notes that an skb gives way to another. The kernel does this (skb_morph in inet_frag_reasm_prepare,
+// net/ipv4/inet_fragment.c) to put a datagram together in the skb of the fragment that came last: what that was goes on as a
+// clone of it, and the first fragment goes on as that skb.
+func (p *packet) moveOn(o *Observation) {
+	b := p.living(o.SKB)
+	if b == nil {
+		return
+	}
+	if o.Peer != 0 {
+		if stale := p.living(o.Peer); stale != nil {
+			p.close(stale, o.CPU)
+		}
+		p.update(p.open(o.Peer, b), o.CPU) // first, so that the packet does not seem to be at rest
+	}
+	b.parked, b.moved = false, true
+	p.update(b, o.CPU)
+}
+
+// park notes that an skb waits for a neighbour, or for the other fragments of its datagram. The report is made when the kernel's function returns, and by then
 // another CPU may have resolved the address and sent the skb on, even to its end. Then the report says nothing: if
 // the branch has ended, or if it was observed on another CPU after it was last observed on the reporting one.
 func (p *packet) park(o *Observation) {
@@ -346,10 +382,13 @@ func (p *packet) park(o *Observation) {
 	if b == nil {
 		b = p.open(o.SKB, nil)
 	}
-	if b.closed || b.drop >= 0 || b.enqueued || b.on(o.CPU) && b.lastCPU != o.CPU {
+	if b.closed || b.drop >= 0 || b.enqueued || b.merged || b.moved || b.on(o.CPU) && b.lastCPU != o.CPU {
 		return
 	}
-	b.parked = true
+	b.parked, b.place = true, NeighbourQueue
+	if o.Place != "" {
+		b.place = o.Place
+	}
 	p.update(b, o.CPU)
 }
 

@@ -13,6 +13,7 @@ import (
 //	<cpu> see <skb> [<function>]     <cpu> drop <skb> [<reason>]      <cpu> origin <skb>
 //	<cpu> clone <skb> <new skb>      <cpu> tap <skb> [shared]         <cpu> untap <skb>
 //	<cpu> enqueue|park|resume|release <skb>                           <cpu> return <skb> [<function>]
+//	<cpu> fragment|shape|merge <skb>                                  <cpu> move <skb> [<new skb>]
 //
 // skbs are letters.
 func play(tb testing.TB, a *Assembler, script string) {
@@ -55,6 +56,17 @@ func observation(tb testing.TB, line string) Observation {
 		o.Kind = Enqueued
 	case "park":
 		o.Kind = Parked
+	case "fragment":
+		o.Kind, o.Place = Parked, FragmentQueue
+	case "shape":
+		o.Kind = Shaped
+	case "merge":
+		o.Kind = Absorbed
+	case "move":
+		o.Kind = Moved
+		if arg != "" {
+			o.Peer = uint64(arg[0])
+		}
 	case "release":
 		o.Kind = Released
 	case "resume":

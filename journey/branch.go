@@ -22,13 +22,18 @@ type branch struct {
 	tappedAt int  // number of the packet's events at that time
 	kept     bool // by the packet socket, in its queue
 	enqueued bool // on a socket's receive queue
-	parked   bool // on a neighbour's queue, and nothing since
+	parked   bool // where place says, and nothing since
+	shaped   bool // in a qdisc, and nothing since
+	merged   bool // into another packet
+	moved    bool // into another skb of the packet, a later branch
 	closed   bool // released
 	closedBy uint32
 	drop     int // index of the drop among the packet's events, or -1
 
-	socketNS  *NetNS
-	socketDev *Device
+	place string // while parked
+	// Where it was enqueued or shaped.
+	restNS  *NetNS
+	restDev *Device
 
 	moving bool // as counted
 }
@@ -62,19 +67,22 @@ func (b *branch) touch(cpu uint32) {
 func (b *branch) on(cpu uint32) bool { return b.cpus.has(cpu) }
 
 // held says that the skb is known only as the source of clones. It rests with whoever made them.
-func (b *branch) held() bool { return b.holder && !b.seen && !b.tapped && !b.enqueued && !b.parked }
+func (b *branch) held() bool {
+	return b.holder && !b.seen && !b.tapped && !b.enqueued && !b.parked && !b.shaped && !b.moved
+}
 
 // unseen says that the skb was a clone that lived and ended without doing anything that was observed: the kernel
 // makes such clones for its own ends (neigh_probe clones a waiting skb to look at its addresses), and what became of
 // the packet shows in the other branches. While it lives it counts, because it may still do something.
 func (b *branch) unseen() bool {
-	return b.cloned && b.closed && !b.seen && !b.tapped && !b.enqueued && !b.kept
+	return b.cloned && b.closed && !b.seen && !b.tapped && !b.enqueued && !b.kept && !b.merged
 }
 
 // isMoving says that the branch has neither ended nor rests. A drop is an end: kfree_skb reports it when the last
-// reference is gone, and the release follows on the same CPU.
+// reference is gone, and the release follows on the same CPU. What is in a qdisc moves: it leaves by itself, mostly within
+// microseconds, and what follows is to be seen.
 func (b *branch) isMoving() bool {
-	return !b.closed && b.drop < 0 && !b.enqueued && !b.kept && !b.parked && !b.held()
+	return !b.closed && b.drop < 0 && !b.enqueued && !b.kept && !b.parked && !b.merged && !b.moved && !b.held()
 }
 
 func (b *branch) role() Role {
@@ -83,6 +91,8 @@ func (b *branch) role() Role {
 		return TapCopy
 	case b.tapped:
 		return TakenByTap
+	case b.moved:
+		return MovedOn
 	case b.held():
 		return Held
 	case b.unseen():
@@ -112,15 +122,20 @@ func (b *branch) outcome(events []Event, branches [][]int) Outcome {
 		o.NetNS, o.Device = o.Event.NetNS, o.Event.Device
 	case b.enqueued:
 		o.Kind, o.Place = Delivered, Socket
-		o.NetNS, o.Device = b.socketNS, b.socketDev
+		o.NetNS, o.Device = b.restNS, b.restDev
 	case b.kept:
 		o.Kind, o.Place = Delivered, PacketSocket
+	case b.merged:
+		o.Kind = Merged
 	case b.closed && b.tapped:
 		o.Kind, o.Place = Consumed, PacketSocket
 	case b.closed:
 		o.Kind = Consumed
 	case b.parked:
-		o.Kind, o.Place = Queued, NeighbourQueue
+		o.Kind, o.Place = Queued, b.place
+	case b.shaped:
+		o.Kind, o.Place = Queued, Qdisc
+		o.NetNS, o.Device = b.restNS, b.restDev
 	case b.held():
 		o.Kind, o.Place = Queued, HolderQueue
 	}

@@ -135,11 +135,19 @@ const (
 	TapExit
 	// Enqueued: SKB was accepted on a socket's receive queue. It carries the socket's NetNS.
 	Enqueued
-	// Parked: SKB was put on a neighbour entry's queue, to wait for its address to be resolved. The branch may have
-	// ended before this is reported; then it says nothing.
+	// Parked: SKB was put where Place says: on a neighbour entry's queue, to wait for its address to be resolved, or on the
+	// queue of an incomplete datagram. The branch may have ended before this is reported; then it says nothing.
 	Parked
-	// Resumed: SKB left that queue to be sent. It may be reported before Parked is, by another CPU.
+	// Shaped: SKB is being given to the qdisc of a device. It carries the NetNS and the Device.
+	Shaped
+	// Resumed: SKB left where it was parked or shaped. It may be reported before Parked is, by another CPU.
 	Resumed
+	// Absorbed: another packet's skb takes over the data of SKB. The release of SKB follows, unless it was made a part of that
+	// skb as it is.
+	Absorbed
+	// Moved: what is SKB goes on as Peer, and SKB is let go. Peer is 0 if the one that it goes on as is a clone that was made
+	// of it just now.
+	Moved
 	// Released: SKB let go of the packet's data. The skb is gone.
 	Released
 	// Looked tells what the packet looks like, in the sections that change seldom: Packet, Device, NetNS and Conntrack,
@@ -152,7 +160,8 @@ const (
 type Observation struct {
 	Kind ObservationKind
 	Event
-	Peer   uint64 // Cloned: address of the new sk_buff
+	Peer   uint64 // Cloned, Moved: address of the new sk_buff
+	Place  string // Parked: NeighbourQueue if empty, or FragmentQueue
 	Shared bool   // TapEnter
 	Mark   uint64 // Looked: which look this is; Seen: which look it had, 0 if it brings all its sections itself
 	Fresh  bool   // Seen: it brings the look that it names

@@ -55,6 +55,9 @@ const (
 	TakenByTap Role = "taken by tap"
 	// Held is an skb that shows itself only by being cloned, as in TCP's retransmit queue.
 	Held Role = "held"
+	// MovedOn is an skb that gave way to another one, a later branch that carries on as the packet: the first fragment of a
+	// datagram does when the kernel puts the datagram together in the skb that came last.
+	MovedOn Role = "moved on"
 	// UnseenCopy is a clone that ended without having done anything that was observed.
 	UnseenCopy Role = "unseen copy"
 )

@@ -18,7 +18,11 @@ const (
 	// Consumed: freed without a drop and without having reached a socket. The kernel took the packet for itself, as it
 	// does with ARP.
 	Consumed OutcomeKind = "consumed"
-	// Queued: at rest in a known place when the record was sealed.
+	// Merged: another packet took over its data, by reassembly of fragments or by coalescing, and it is no packet of its own
+	// any more. What became of the data is that packet's outcome.
+	Merged OutcomeKind = "merged"
+	// Queued: in a known place when the record was sealed. In most it was at rest; a qdisc, though, lets go of its packets by
+	// itself, so a record that has one in a qdisc is not settled.
 	Queued OutcomeKind = "queued"
 	// Undetermined: still on its way when the record was sealed.
 	Undetermined OutcomeKind = "undetermined"
@@ -31,6 +35,10 @@ const (
 	Socket         = "socket"
 	PacketSocket   = "packet socket"
 	NeighbourQueue = "neighbour queue"
+	// FragmentQueue is where a fragment waits for the others of its datagram.
+	FragmentQueue = "fragment queue"
+	// Qdisc is the queueing discipline of a device.
+	Qdisc = "qdisc"
 	// HolderQueue is where a Held skb rests: with the sender, which may send another clone of it.
 	HolderQueue = "sender's queue"
 )
@@ -67,8 +75,10 @@ func (o Outcome) String() string {
 			return "consumed by a packet socket: copied to its ring, or refused by its filter" + o.lastSeen()
 		}
 		return "consumed: freed by the kernel, neither dropped nor delivered" + o.lastSeen()
+	case Merged:
+		return "merged: its data went on as part of another packet" + o.lastSeen()
 	case Queued:
-		return "queued in the " + o.Place + o.lastSeen()
+		return "queued in the " + o.Place + o.where()
 	case Divided:
 		return "divided: its branches ended in different ways"
 	}

@@ -29,6 +29,10 @@ func TestSentences(t *testing.T) {
 	noName.Device, noName.NetNS = &Device{Index: 9}, &NetNS{Cookie: 0x99, Inum: 7}
 	inSocket := of(Enqueued)
 	inSocket.NetNS, inSocket.Device = seen.NetNS, seen.Device
+	fragment := of(Parked)
+	fragment.Place = FragmentQueue
+	shaped := of(Shaped)
+	shaped.NetNS, shaped.Device = &NetNS{Cookie: seen.NetNS.Cookie}, &Device{Index: 99, Name: "slow0"}
 	clone := of(Cloned)
 	clone.Peer = 0xb
 
@@ -93,6 +97,15 @@ func TestSentences(t *testing.T) {
 	}, {
 		"queued", []Observation{seen, of(Parked)}, false,
 		"queued in the neighbour queue, last seen in namespace server on eth0 at ip_local_deliver",
+	}, {
+		"a fragment", []Observation{seen, fragment}, false,
+		"queued in the fragment queue, last seen in namespace server on eth0 at ip_local_deliver",
+	}, {
+		"a part of a datagram", []Observation{seen, fragment, of(Absorbed)}, false,
+		"merged: its data went on as part of another packet, last seen in namespace server on eth0 at ip_local_deliver",
+	}, {
+		"in a qdisc", []Observation{seen, shaped}, false,
+		"queued in the qdisc in namespace server on slow0",
 	}, {
 		"on its way, never seen at a probe", []Observation{demo[0]}, false,
 		"undetermined: still on its way when the record was sealed, last seen in namespace client",

@@ -23,10 +23,32 @@ static __always_inline void forget(struct sk_buff *skb)
 
 static __always_inline void release(struct sk_buff *skb)
 {
+	__u64 key = (__u64)skb;
 	struct identity id;
 
-	if (known(skb, &id))
-		report(KIND_RELEASED, &id, (__u64)skb, 0, 0);
+	if (!known(skb, &id))
+		return;
+	bpf_map_delete_elem(&waiting, &key);
+	report(KIND_RELEASED, &id, (__u64)skb, 0, 0);
+}
+
+// Another skb takes over the data. If TCP is at work on this one, that one is in the socket's queue.
+static __always_inline void absorb(struct sk_buff *skb)
+{
+	__u64 key = (__u64)skb, netns;
+	struct identity id;
+	struct wait *w;
+
+	if (!known(skb, &id))
+		return;
+	w = bpf_map_lookup_elem(&waiting, &key);
+	if (!w || w->what != WAITS_FOR_TCP) {
+		report(KIND_ABSORBED, &id, (__u64)skb, 0, 0);
+		return;
+	}
+	netns = w->netns;
+	bpf_map_delete_elem(&waiting, &key);
+	report(KIND_ENQUEUED, &id, (__u64)skb, 0, netns);
 }
 
 // Every way of freeing an skb comes through here, clones included; the data lives on while other clones hold it. While
@@ -45,9 +67,11 @@ HOOK(PART_ENDS, "fentry/skb_free_head", skb_free_head, struct sk_buff *skb)
 	return 0;
 }
 
-// The head becomes a page fragment of another skb, and this skb is freed without it.
+// Called after skb_try_coalesce has moved the data to another skb, by TCP, by reassembly and by TCP's backlog. If the head is
+// stolen, it becomes a page fragment of the other skb, and this one is freed without it.
 HOOK(PART_ENDS, "fentry/kfree_skb_partial", kfree_skb_partial, struct sk_buff *skb, _Bool head_stolen)
 {
+	absorb(skb);
 	if (head_stolen) {
 		release(skb);
 		forget(skb);
@@ -57,6 +81,7 @@ HOOK(PART_ENDS, "fentry/kfree_skb_partial", kfree_skb_partial, struct sk_buff *s
 
 HOOK(PART_ENDS, "fentry/napi_skb_free_stolen_head", napi_skb_free_stolen_head, struct sk_buff *skb)
 {
+	absorb(skb);
 	release(skb);
 	forget(skb);
 	return 0;

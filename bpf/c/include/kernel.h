@@ -66,7 +66,10 @@ struct sock {
 	struct sock_common __sk_common;
 };
 
+struct sk_buff;
+
 struct skb_shared_info {
+	struct sk_buff *frag_list;
 	__u8 nr_frags;
 	unsigned short gso_size;
 	unsigned short gso_segs;
@@ -75,6 +78,7 @@ struct skb_shared_info {
 };
 
 struct sk_buff {
+	struct sk_buff *next;
 	struct net_device *dev;
 	struct sock *sk;
 	long long tstamp;

@@ -82,6 +82,28 @@ struct {
 	__type(value, struct identity);
 } pending SEC(".maps");
 
+// An skb on its way into a queue.
+enum waits_for {
+	WAITS_FOR_TCP,	 // tcp_data_queue is at work on it
+	WAITS_FOR_QDISC, // given to a qdisc, and has not left it
+};
+
+struct wait {
+	struct identity id;
+	__u64 netns; // the socket's
+	__u32 what;  // enum waits_for
+	__u32 pad;
+};
+
+// key: skb; value: what it waits for. Deleted when that is over and when the skb is released. The size bounds packets in
+// qdiscs.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PACKETS);
+	__type(key, __u64);
+	__type(value, struct wait);
+} waiting SEC(".maps");
+
 // key: skb; value: the packet whose head is being exchanged for another one. Deleted when the exchange returns.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

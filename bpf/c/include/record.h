@@ -21,6 +21,15 @@ enum record_kind {
 	KIND_RELEASED,
 	KIND_RETURNED,
 	KIND_BARRIER,
+	KIND_SHAPED,
+	KIND_ABSORBED,
+	KIND_MOVED,
+};
+
+// Where a packet is parked.
+enum place {
+	PLACE_NEIGHBOUR,
+	PLACE_FRAGMENTS,
 };
 
 enum limit {
@@ -35,9 +44,9 @@ struct header {
 	__u64 first_seen; // packet ID, time part
 	__u64 first_head; // packet ID, address part
 	__u64 skb;
-	__u64 value; // EVENT, LOOK: the look's mark; ORIGIN: socket cookie; CLONED: new skb; TAP_ENTER: 1 if shared; BARRIER:
-		     // its number; RETURNED: what the function returned
-	__u64 netns; // EVENT, LOOK, ORIGIN, ENQUEUED, RETURNED: cookie, 0 if unknown
+	__u64 value; // EVENT, LOOK: the look's mark; ORIGIN: socket cookie; CLONED, MOVED: new skb; TAP_ENTER: 1 if shared;
+		     // BARRIER: its number; RETURNED: what the function returned; PARKED: enum place; SHAPED: device index
+	__u64 netns; // EVENT, LOOK, ORIGIN, ENQUEUED, RETURNED, SHAPED: cookie, 0 if unknown
 	__u32 scope;
 	__u32 cpu;
 	__u32 pid; // thread group
@@ -162,6 +171,11 @@ struct nft_event {
 	__u8 pad[2];
 	char table[NAME_BYTES];
 	char chain[NAME_BYTES];
+};
+
+struct shaped_record {
+	struct header h;
+	char device[16]; // of the qdisc
 };
 
 struct drop_event {
