@@ -237,3 +237,16 @@ func TestHopNotes(t *testing.T) {
 	qt.Check(t, qt.StringContains(lines, "nf_hook_slow      returned -1\n"))
 	qt.Check(t, qt.StringContains(lines, "ipt_do_table      iptables table filter hook input drop\n"))
 }
+
+// TestMerged: what became of a packet that is a part of another one now is neither known nor denied.
+func TestMerged(t *testing.T) {
+	j := arrival().life(journey.Absorbed, 1).life(journey.Released, 1).journey(complete())
+	for _, matcher := range []interface{ Match(any) (bool, error) }{BeDelivered(), BeDropped()} {
+		_, err := matcher.Match(j)
+		qt.Check(t, qt.ErrorMatches(err, `(?s)INCONCLUSIVE: the packet was merged into another one.*`))
+		qt.Check(t, qt.ErrorIs(err, journey.ErrInconclusive))
+	}
+	found, err := Reach("ip_local_deliver").Match(j)
+	qt.Check(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(found))
+}

@@ -52,10 +52,25 @@ func (m *outcomeMatcher) Match(actual any) (bool, error) {
 	if unknown == nil {
 		unknown = doubt(j)
 	}
+	if unknown == nil {
+		unknown = merged(j, selected)
+	}
 	if unknown != nil {
 		return false, m.inconclusive(unknown)
 	}
 	return false, nil
+}
+
+// merged returns an error if one of the branches became a part of another packet: what happened to its data is known of that
+// packet only. TCP may do this to any segment that comes while the socket is busy.
+func merged(j *journey.Journey, selected []int) error {
+	for _, i := range selected {
+		if j.Branches[i].Outcome.Kind == journey.Merged {
+			return fmt.Errorf("%w: the packet was merged into another one, which has its data from then on (skb %x)",
+				journey.ErrInconclusive, j.Branches[i].SKB)
+		}
+	}
+	return nil
 }
 
 // judgeAll says whether the selected branches, or one of them if that is enough, ended as expected. If not, it notes

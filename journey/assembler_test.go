@@ -37,6 +37,11 @@ func observation(tb testing.TB, line string) Observation {
 	if skb != "" {
 		o.SKB = uint64(skb[0])
 	}
+	plain := map[string]ObservationKind{
+		"origin": Origin, "untap": TapExit, "enqueue": Enqueued, "park": Parked, "shape": Shaped, "resume": Resumed,
+		"merge": Absorbed, "release": Released,
+	}
+	o.Kind = plain[verb]
 	switch verb {
 	case "see":
 		o.Kind, o.Probe = Seen, Probe{Function, arg}
@@ -44,34 +49,16 @@ func observation(tb testing.TB, line string) Observation {
 		o.Kind, o.Probe = Seen, Probe{Return, arg}
 	case "drop":
 		o.Kind, o.Probe, o.Drop = Seen, Probe{Tracepoint, "skb:kfree_skb"}, &Drop{Reason: arg}
-	case "origin":
-		o.Kind = Origin
 	case "clone":
 		o.Kind, o.Peer = Cloned, uint64(arg[0])
 	case "tap":
 		o.Kind, o.Shared = TapEnter, arg == "shared"
-	case "untap":
-		o.Kind = TapExit
-	case "enqueue":
-		o.Kind = Enqueued
-	case "park":
-		o.Kind = Parked
 	case "fragment":
 		o.Kind, o.Place = Parked, FragmentQueue
-	case "shape":
-		o.Kind = Shaped
-	case "merge":
-		o.Kind = Absorbed
 	case "move":
-		o.Kind = Moved
-		if arg != "" {
-			o.Peer = uint64(arg[0])
-		}
-	case "release":
-		o.Kind = Released
-	case "resume":
-		o.Kind = Resumed
-	default:
+		o.Kind, o.Peer = Moved, uint64((arg + "\x00")[0])
+	}
+	if o.Kind == 0 {
 		tb.Fatalf("unknown verb in %q", line)
 	}
 	return o
