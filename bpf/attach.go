@@ -21,7 +21,8 @@ type group struct {
 	members  []request
 	links    []link.Link     // in the order in which they are to be closed
 	programs []*ebpf.Program // the group's own
-	returns  []uint64        // cookies of its return probes
+	returns  []uint64        // cookies of its probes that note calls
+	drops    bool            // it is the stacks of drops
 	counters []missCounter
 }
 
@@ -32,7 +33,7 @@ func (t *Tracker) attach(targets []target, probes map[request]*probe) error {
 	for _, target := range targets {
 		one, ok := t.exactly(target)
 		switch {
-		case target.kind != journey.Function || t.family.name == fentry.name:
+		case target.kind != journey.Function || target.exit != "" || t.family.name == fentry.name:
 			single = append(single, target)
 		case ok && len(exact) < mostExact:
 			exact = append(exact, one)
@@ -225,7 +226,7 @@ func (t *Tracker) attachSingle(targets []target, probes map[request]*probe) ([]*
 	var groups []*group
 	for _, target := range targets {
 		g := &group{members: []request{target.request}}
-		if target.kind == journey.Return {
+		if target.exit != "" {
 			g.returns = []uint64{target.cookie | uint64(probes[target.request].number)}
 		}
 		if err := t.attachTo(target, g, loaded); err != nil {
@@ -244,6 +245,10 @@ func (t *Tracker) attachSingle(targets []target, probes map[request]*probe) ([]*
 
 // attachTo attaches a target's programs.
 func (t *Tracker) attachTo(target target, g *group, loaded *ebpf.Collection) error {
+	if target.probe() == dropProbe {
+		g.drops = true
+		return t.wantDropStacks(1)
+	}
 	for _, one := range t.programsOf(target) {
 		name := one.nameFor(target)
 		program := loaded.DetachProgram(name)
@@ -282,19 +287,27 @@ type single struct {
 func (s single) nameFor(target target) string { return s.name + " " + target.String() }
 
 // programsOf lists a target's programs, in the order in which they are to be attached. That of a return comes before
-// that of the entry, so that every call whose entry is noted is told when it returns. Of a hook's two, see attachAlways.
+// that of the entry, so that every call whose entry is noted is told when it returns.
 func (t *Tracker) programsOf(target target) []single {
-	switch target.kind {
-	case journey.Function:
-		return []single{{target.program + again, ebpf.AttachTraceFEntry}, {target.program, ebpf.AttachTraceFEntry}}
-	case journey.Return:
-		return []single{
-			{trackerProgCallReturn + again, ebpf.AttachTraceFExit}, {trackerProgCallReturn, ebpf.AttachTraceFExit},
-			{target.program + again, ebpf.AttachTraceFEntry}, {target.program, ebpf.AttachTraceFEntry},
-		}
+	switch {
+	case target.probe() == dropProbe:
+		return nil // they are always attached
+	case target.exit != "":
+		return append(t.both(target.exit, ebpf.AttachTraceFExit), t.both(target.program, ebpf.AttachTraceFEntry)...)
+	case target.kind == journey.Function:
+		return t.both(target.program, ebpf.AttachTraceFEntry)
 	default:
-		return []single{{target.program, ebpf.AttachTraceRawTp}, {target.program + again, ebpf.AttachTraceRawTp}}
+		return t.both(target.program, ebpf.AttachTraceRawTp)
 	}
+}
+
+// both are a hook's two programs, in the order in which they are to be attached (see attachAlways).
+func (t *Tracker) both(first string, kind ebpf.AttachType) []single {
+	programs := []single{{first + again, kind}, {first, kind}}
+	if kind == ebpf.AttachTraceRawTp {
+		slices.Reverse(programs)
+	}
+	return programs
 }
 
 // loadSingle loads the programs of several targets at once.
@@ -316,6 +329,11 @@ func (t *Tracker) loadSingle(targets []target, probes map[request]*probe) (*ebpf
 	}
 	options := t.options
 	options.MapReplacements = t.collection.Maps
+	types, err := t.tableTypes(targets)
+	if err != nil {
+		return nil, err
+	}
+	options.Programs.ExtraRelocationTargets = append(slices.Clone(options.Programs.ExtraRelocationTargets), types...)
 	return ebpf.NewCollectionWithOptions(spec, options)
 }
 
@@ -357,6 +375,9 @@ func (t *Tracker) detach(g *group) error {
 	}
 	for _, p := range g.programs {
 		errs = append(errs, p.Close())
+	}
+	if g.drops {
+		errs = append(errs, t.wantDropStacks(0))
 	}
 	if len(g.returns) > 0 {
 		errs = append(errs, t.forgetCalls(g.returns))

@@ -38,6 +38,7 @@ var kinds = [...]journey.ObservationKind{
 // decoder makes observations of records. An event costs it no allocation, and a look one.
 type decoder struct {
 	reasons *dropReasons
+	stacks  stacks
 	// observation is the last one; the next takes its place.
 	observation journey.Observation
 	used        bool // it has more in it than a sight
@@ -66,20 +67,29 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 	o.Time, o.CPU, o.PID, o.SKB = h.Time, h.Cpu, h.Pid, h.Skb
 	o.ID = journey.ID{FirstSeen: h.FirstSeen, Head: h.FirstHead}
 	if trackerRecordKind(h.Kind) == trackerRecordKindKIND_RETURNED {
-		return d.decodeReturn(h, o, probes), nil
+		return d.decodeReturn(raw, h, o, probes)
 	}
 	switch o.Kind {
 	case journey.Seen:
 		o.Mark = h.Value
 		if h.Probe == uint16(trackerLimitPROBE_KFREE_SKB) {
 			o.Probe = dropProbe
-			return o, d.decodeEvent(raw, h, o)
+			if err := d.decodeEvent(raw, h, o); err != nil {
+				return o, err
+			}
+			if _, wanted := probes[h.Probe]; !wanted {
+				return o, nil // the stack, if there is one, is for another scope
+			}
+			return o, d.decodeStack(raw, h, o, eventSize(h))
 		}
 		var ok bool
 		if o.Probe, ok = probes[h.Probe]; !ok {
 			return nil, nil
 		}
-		return o, d.decodeEvent(raw, h, o)
+		if err := d.decodeEvent(raw, h, o); err != nil {
+			return o, err
+		}
+		return o, d.decodeStack(raw, h, o, eventSize(h))
 	case journey.Looked:
 		o.Mark = h.Value
 		r, err := view[trackerLookRecord](raw)
@@ -112,19 +122,53 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 }
 
 // decodeReturn reads what a function returned.
-func (d *decoder) decodeReturn(h *trackerHeader, to *journey.Observation, probes map[uint16]journey.Probe) *journey.Observation {
+func (d *decoder) decodeReturn(raw []byte, h *trackerHeader, to *journey.Observation,
+	probes map[uint16]journey.Probe) (*journey.Observation, error) {
 	var ok bool
 	if to.Probe, ok = probes[h.Probe]; !ok {
-		return nil
+		return nil, nil
 	}
 	if h.Netns != 0 {
 		to.NetNS = &journey.NetNS{Cookie: h.Netns}
 	}
-	if h.Has != 0 {
+	if h.Has&^hasStack != 0 {
 		value := int64(h.Value)
 		to.Return = &value
 	}
-	return to
+	return to, d.decodeStack(raw, h, to, unsafe.Sizeof(*h))
+}
+
+const hasStack = uint8(trackerSectionHAS_STACK)
+
+// eventSize is how long an event is without the stack behind it.
+func eventSize(h *trackerHeader) uintptr {
+	switch h.Has &^ hasStack {
+	case uint8(trackerSectionHAS_META):
+		return unsafe.Sizeof(trackerMetaEvent{})
+	case uint8(trackerSectionHAS_NFT):
+		return unsafe.Sizeof(trackerNftEvent{})
+	case uint8(trackerSectionHAS_IPTABLES):
+		return unsafe.Sizeof(trackerIptablesEvent{})
+	case uint8(trackerSectionHAS_DROP):
+		return unsafe.Sizeof(trackerDropEvent{})
+	}
+	return unsafe.Sizeof(trackerEvent{})
+}
+
+// decodeStack reads the stack, if there is one behind the record's own size.
+func (d *decoder) decodeStack(raw []byte, h *trackerHeader, to *journey.Observation, size uintptr) error {
+	if h.Has&hasStack == 0 {
+		return nil
+	}
+	if uintptr(len(raw)) < size {
+		return fmt.Errorf("read a record: %d bytes, and a stack behind the first %d", len(raw), size)
+	}
+	stack, err := view[trackerStack](raw[size:])
+	if err != nil {
+		return err
+	}
+	to.Stack, err = d.stacks.frames(stack, to.Probe)
+	return err
 }
 
 // name is a name that was read, and is likely to be read again.
@@ -150,7 +194,7 @@ func (d *decoder) decodeEvent(raw []byte, h *trackerHeader, to *journey.Observat
 	}
 	to.TID, to.Len = e.Tid, e.Len
 	d.used = h.Has != 0
-	switch h.Has {
+	switch h.Has &^ hasStack {
 	case uint8(trackerSectionHAS_LOOK):
 		l, err := view[trackerLookEvent](raw)
 		if err != nil {
@@ -172,12 +216,19 @@ func (d *decoder) decodeEvent(raw []byte, h *trackerHeader, to *journey.Observat
 			return err
 		}
 		to.NFT = nft(n)
+	case uint8(trackerSectionHAS_IPTABLES):
+		i, err := view[trackerIptablesEvent](raw)
+		if err != nil {
+			return err
+		}
+		to.IPTables = iptables(i)
 	case uint8(trackerSectionHAS_DROP):
 		drop, err := view[trackerDropEvent](raw)
 		if err != nil {
 			return err
 		}
-		to.Drop = &journey.Drop{Reason: d.reasons.name(drop.Reason), Location: location(text(drop.Location[:]))}
+		reason, subsystem := d.reasons.name(drop.Reason)
+		to.Drop = &journey.Drop{Reason: reason, Subsystem: subsystem, Location: location(text(drop.Location[:]))}
 	}
 	return nil
 }
@@ -289,41 +340,6 @@ func address(words []uint32, l3num uint16) netip.Addr {
 // networkOrder reads a number that the kernel keeps in network byte order.
 func networkOrder(n uint16) uint16 {
 	return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, n))
-}
-
-// verdicts are the codes of include/uapi/linux/netfilter.h and nf_tables.h (enum nft_verdicts).
-var verdicts = map[int32]string{
-	0: "drop", 1: "accept", 2: "stolen", 3: "queue", 4: "repeat",
-	-1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return",
-}
-
-const (
-	nftTypePolicy = 1 // enum nft_trace_types, include/uapi/linux/netfilter/nf_tables.h
-	nfVerdictMask = 0xff
-)
-
-func nft(n *trackerNftEvent) *journey.NFT {
-	code := n.Verdict
-	policy := n.Type == nftTypePolicy
-	if policy {
-		code = int32(n.Policy)
-	}
-	if code > 0 {
-		code &= nfVerdictMask // a queue's number is in the upper half
-	}
-	verdict, ok := verdicts[code]
-	if !ok {
-		verdict = fmt.Sprintf("verdict %d", code)
-	}
-	return &journey.NFT{
-		Table:       text(n.Table[:]),
-		TableHandle: n.TableHandle,
-		Chain:       text(n.Chain[:]),
-		ChainHandle: n.ChainHandle,
-		Rule:        n.RuleHandle,
-		Verdict:     verdict,
-		Policy:      policy,
-	}
 }
 
 // location shortens what %pS prints, "nft_do_chain+0x2a1/0x5f0 [nf_tables]", to function and offset.

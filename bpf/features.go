@@ -92,6 +92,9 @@ var returns = family{
 	},
 }
 
+// observers are the programs that report a return, and those of iptables' tables.
+var observers = []string{trackerProgCallReturn, trackerProgTableEntry, trackerProgTableReturn}
+
 func (f family) programs() []string { return append(slices.Clone(f.byArgument), f.nft, f.nftInfo) }
 
 // typedLoads is the kernel's function by which programs of kprobe.multi look into a packet.
@@ -103,7 +106,7 @@ const typedLoads = "bpf_rdonly_cast"
 func (t *Tracker) useFamily(kernel, nft *btf.Spec, opts Options) {
 	t.entries = make(map[string]*ebpf.ProgramSpec)
 	t.oneWay = opts.functions != ""
-	for _, first := range slices.Concat(fentry.programs(), returns.byArgument, []string{trackerProgCallReturn}) {
+	for _, first := range slices.Concat(fentry.programs(), returns.byArgument, observers) {
 		for _, name := range []string{first, first + again} {
 			t.entries[name] = t.spec.Programs[name]
 			delete(t.spec.Programs, name)

@@ -31,6 +31,7 @@ func findFunction(types *btf.Spec, name string) (*btf.Func, error) {
 type target struct {
 	request
 	program string // that observes it
+	exit    string // that observes its return; empty if none does
 	cookie  uint64 // without the probe's number
 	places  int    // how many functions have this name
 	// optional is a target that only matched a pattern.
@@ -51,6 +52,8 @@ func (t *Tracker) resolve(r request) (target, error) {
 	var found target
 	var err error
 	switch {
+	case r.probe() == dropProbe: // is always observed, perhaps without the stack
+		found = target{places: 1}
 	case r.name == nftFunction && r.kind == journey.Function:
 		if t.nft.program == "" {
 			return target{}, errors.New(t.nft.why)
@@ -77,6 +80,9 @@ func (t target) of(r request) target {
 }
 
 func (t *Tracker) resolveFunction(r request, declarations []declared) (target, error) {
+	if r.kind == journey.Function && tableModules[r.name] != "" {
+		return resolveTable(declarations)
+	}
 	family := t.family
 	if r.kind == journey.Return {
 		family = returns
@@ -87,6 +93,7 @@ func (t *Tracker) resolveFunction(r request, declarations []declared) (target, e
 	}
 	found := target{program: family.byArgument[slot], places: len(declarations)}
 	if r.kind == journey.Return {
+		found.exit = trackerProgCallReturn
 		found.cookie = returnCookie(declarations[0].result)
 	}
 	return found, nil

@@ -43,9 +43,11 @@ func (t *Tracker) hold(texts []string) ([]held, error) {
 		if t.probes.byRequest[w.request] != nil {
 			continue
 		}
-		p := &probe{}
-		if p.number, err = t.probes.next(attached); err != nil {
-			return nil, err
+		p := &probe{number: uint16(trackerLimitPROBE_KFREE_SKB)}
+		if w.probe() != dropProbe {
+			if p.number, err = t.probes.next(attached); err != nil {
+				return nil, err
+			}
 		}
 		fresh = append(fresh, w)
 		attached[w.request] = p
@@ -88,9 +90,7 @@ func (t *Tracker) targets(texts []string) ([]target, error) {
 			return nil, err
 		}
 		switch {
-		case r.probe() == dropProbe && r.stack:
-			return nil, fmt.Errorf("observe %s: drops are always observed, without the stack", r)
-		case r.probe() == dropProbe:
+		case r.probe() == dropProbe && !r.stack: // is always observed
 		case r.isPattern():
 			matching, err := t.expand(r)
 			if err != nil {

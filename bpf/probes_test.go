@@ -439,7 +439,6 @@ func TestPatternErrors(t *testing.T) {
 		{"tp:skb:net_dev_queue", `observe tp:skb:net_dev_queue: this kernel has no such tracepoint, .*`},
 		{"raw_tracepoint:net_dev_queu", `observe raw_tracepoint:net_dev_queu: .*; there is net_dev_queue.*`},
 		{"tp:sched:sched_switch", `observe tp:sched:sched_switch: none of its arguments is a struct sk_buff \*`},
-		{"tp:skb:kfree_skb/stack", `observe tp:skb:kfree_skb/stack: drops are always observed, without the stack`},
 		{"kr:ip_recv", `observe kr:ip_recv: this kernel has no such function, or .*; there is ip_rcv.*`},
 		{"__netif_receive_skb_core", `observe __netif_receive_skb_core: this kernel lets no program attach to it: the compiler ` +
 			`made __netif_receive_skb_core.constprop.0 of it, whose arguments are not known.*`},

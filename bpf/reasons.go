@@ -22,27 +22,15 @@ var subsystemReasons = []struct{ enum, module string }{
 	{"mac80211_drop_reason", "mac80211"}, // net/mac80211/drop.h
 }
 
-// renamedReasons gives reasons one name on all kernels: the newer, because what the old name said became a part of it.
-// By Linux 7.2 the reasons of queueing disciplines moved from include/net/dropreason-core.h, where each was named for the
-// one that used it first, to include/net/dropreason-qdisc.h.
-var renamedReasons = map[string]string{
-	"QDISC_DROP":        "QDISC_DROP_GENERIC",
-	"QDISC_OVERLIMIT":   "QDISC_DROP_OVERLIMIT",
-	"QDISC_CONGESTED":   "QDISC_DROP_CONGESTED",
-	"CAKE_FLOOD":        "QDISC_DROP_FLOOD_PROTECTION",
-	"FQ_BAND_LIMIT":     "QDISC_DROP_BAND_LIMIT",
-	"FQ_HORIZON_LIMIT":  "QDISC_DROP_HORIZON_LIMIT",
-	"FQ_FLOW_LIMIT":     "QDISC_DROP_FLOW_LIMIT",
-	"DUALPI2_STEP_DROP": "QDISC_DROP_L4S_STEP_NON_ECN",
-}
-
 // dropReasons names the drop reasons of the running kernel. It is safe for concurrent use.
 type dropReasons struct {
 	types *btf.Cache
 
 	mu    sync.Mutex
 	names map[uint32]string
-	read  map[string]bool // modules that have been looked into
+	// subsystems has the numbers in the upper halves.
+	subsystems map[uint32]string
+	read       map[string]bool // modules that have been looked into
 }
 
 func loadDropReasons(types *btf.Cache) (*dropReasons, error) {
@@ -54,6 +42,9 @@ func loadDropReasons(types *btf.Cache) (*dropReasons, error) {
 	if err := r.add(kernel, "skb_drop_reason"); err != nil {
 		return nil, fmt.Errorf("read the names of drop reasons: %w", err)
 	}
+	if r.subsystems, err = subsystems(kernel); err != nil {
+		return nil, fmt.Errorf("read the names of drop reasons: %w", err)
+	}
 	for _, s := range subsystemReasons {
 		if s.module != "" {
 			continue
@@ -63,6 +54,23 @@ func loadDropReasons(types *btf.Cache) (*dropReasons, error) {
 		}
 	}
 	return r, nil
+}
+
+// subsystems reads the parts of the kernel that have reasons of their own; Linux 6.1 has none.
+func subsystems(kernel *btf.Spec) (map[uint32]string, error) {
+	names := make(map[uint32]string)
+	var enum *btf.Enum
+	if err := kernel.TypeByName("skb_drop_reason_subsys", &enum); errors.Is(err, btf.ErrNotFound) {
+		return names, nil
+	} else if err != nil {
+		return nil, err
+	}
+	for _, v := range enum.Values {
+		if name, ok := strings.CutPrefix(v.Name, reasonPrefix+"SUBSYS_"); ok && v.Value != 0 && name != "NUM" {
+			names[uint32(v.Value)] = strings.ToLower(name)
+		}
+	}
+	return names, nil
 }
 
 // add takes the names of one enumeration.
@@ -79,9 +87,6 @@ func (r *dropReasons) add(types *btf.Spec, name string) error {
 		name, ok := strings.CutPrefix(v.Name, reasonPrefix)
 		if !ok {
 			name = strings.TrimPrefix(v.Name, "SKB_") // SKB_NOT_DROPPED_YET, SKB_CONSUMED
-		}
-		if stable, ok := renamedReasons[name]; ok {
-			name = stable
 		}
 		r.names[uint32(v.Value)] = name
 	}
@@ -111,21 +116,23 @@ func (r *dropReasons) addModules() {
 	}
 }
 
-// name gives a reason's name, or its number in hex if the kernel's types do not name it.
-func (r *dropReasons) name(reason uint32) string {
+// name gives a reason's name, or its number in hex if the kernel's types do not name it; and the subsystem whose reason it
+// is, empty for the core.
+func (r *dropReasons) name(reason uint32) (name, subsystem string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.names[reason]; !ok && reason >= 1<<16 {
 		r.addModules()
 	}
-	if name, ok := r.names[reason]; ok {
-		return name
+	name, ok := r.names[reason]
+	if !ok {
+		name = fmt.Sprintf("0x%x", reason)
 	}
-	return fmt.Sprintf("0x%x", reason)
+	return name, r.subsystems[reason>>16]
 }
 
 // Reasons lists the names of the drop reasons that the running kernel has, sorted; those of Open vSwitch and of mac80211
-// if their modules are loaded. Reasons that were renamed between kernels have their newer name everywhere.
+// if their modules are loaded. They are this kernel's own; [journey.Drop.Is] knows other kernels' names.
 func (t *Tracker) Reasons() []string {
 	r := t.decoder.reasons
 	r.mu.Lock()

@@ -72,7 +72,8 @@ func (t *Tracker) Watch(cookies []uint64, sink func(*journey.Observation)) (*Sco
 //
 // The characters *, ? and [...] make NAME a pattern, as of [path.Match]: it stands for everything that takes a packet, can
 // be probed, and is there now. It may match 4,096 functions, and of everything else 128; [Scope.Probes] tells which they
-// were. The name __nft_trace_packet stands for nftables verdicts, and tp:skb:kfree_skb is always observed.
+// were. The name __nft_trace_packet stands for nftables verdicts, ipt_do_table and ip6t_do_table for those of iptables, and
+// tp:skb:kfree_skb is always observed.
 //
 // A probe that another scope armed is shared, which costs nothing; attaching and detaching take tenths of a second,
 // and for each probe as much where it is not by kprobe.multi. A call that is under way while its function's return is
@@ -117,7 +118,9 @@ func (s *Scope) Disarm() error {
 func (s *Scope) Probes() []journey.Probe {
 	s.tracker.mu.Lock()
 	defer s.tracker.mu.Unlock()
-	probes := append(slices.Collect(maps.Values(s.probes)), dropProbe)
+	armed := maps.Clone(s.probes)
+	armed[uint16(trackerLimitPROBE_KFREE_SKB)] = dropProbe
+	probes := slices.Collect(maps.Values(armed))
 	slices.SortFunc(probes, func(a, b journey.Probe) int { return cmp.Compare(a.Name, b.Name) })
 	return probes
 }

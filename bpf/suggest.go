@@ -127,7 +127,7 @@ func (t *Tracker) expand(r request) ([]target, error) {
 	var found []target
 	add := func(name string, resolve func(request) (target, error)) {
 		one := r.with(name)
-		if one.probe() == dropProbe {
+		if one.probe() == dropProbe && !one.stack {
 			return // it is always observed
 		}
 		if target, err := resolve(one); err == nil {

@@ -131,6 +131,7 @@ func (t *Tracker) load(opts Options) error {
 		return err
 	}
 
+	t.decoder.stacks.ask = t.nameSymbol
 	if t.decoder.reasons, err = loadDropReasons(t.catalog.cache); err != nil {
 		return err
 	}

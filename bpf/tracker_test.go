@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -222,7 +223,9 @@ func TestArmRefuses(t *testing.T) {
 func TestReasons(t *testing.T) {
 	tracker := openTracker(t, Options{})
 	qt.Assert(t, qt.SliceContains(tracker.Reasons(), "NETFILTER_DROP"))
-	qt.Assert(t, qt.SliceContains(tracker.Reasons(), "QDISC_DROP_GENERIC"))
+	qt.Check(t, qt.IsTrue(slices.ContainsFunc(tracker.Reasons(), func(name string) bool {
+		return journey.Drop{Reason: name}.Is("QDISC_DROP") // QDISC_DROP_GENERIC, where disciplines have their own reasons
+	})))
 	if module, err := tracker.catalog.cache.Module("openvswitch"); err == nil {
 		var enum *btf.Enum
 		if err := module.TypeByName("ovs_drop_reason", &enum); err == nil { // not on 6.1

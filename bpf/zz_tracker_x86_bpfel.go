@@ -76,12 +76,25 @@ type trackerIdentity struct {
 	Parked     uint16
 }
 
+type trackerIptablesEvent struct {
+	_       structs.HostLayout
+	E       trackerEvent
+	Verdict uint32
+	Hook    uint8
+	Family  uint8
+	Pad     [2]uint8
+	Table   [32]int8
+}
+
 type trackerLimit uint32
 
 const (
 	trackerLimitPACKET_BYTES    trackerLimit = 128
 	trackerLimitNAME_BYTES      trackerLimit = 64
 	trackerLimitLOCATION_BYTES  trackerLimit = 96
+	trackerLimitTABLE_BYTES     trackerLimit = 32
+	trackerLimitSTACK_FRAMES    trackerLimit = 32
+	trackerLimitSYMBOL_BYTES    trackerLimit = 192
 	trackerLimitPROBE_KFREE_SKB trackerLimit = 65535
 )
 
@@ -187,6 +200,7 @@ type trackerNftEvent struct {
 	Pad         [2]uint8
 	Table       [64]int8
 	Chain       [64]int8
+	Target      [64]int8
 }
 
 type trackerNotes struct {
@@ -235,16 +249,32 @@ const (
 type trackerSection uint32
 
 const (
-	trackerSectionHAS_META trackerSection = 1
-	trackerSectionHAS_NFT  trackerSection = 2
-	trackerSectionHAS_DROP trackerSection = 4
-	trackerSectionHAS_LOOK trackerSection = 8
+	trackerSectionHAS_META     trackerSection = 1
+	trackerSectionHAS_NFT      trackerSection = 2
+	trackerSectionHAS_DROP     trackerSection = 4
+	trackerSectionHAS_LOOK     trackerSection = 8
+	trackerSectionHAS_IPTABLES trackerSection = 16
+	trackerSectionHAS_STACK    trackerSection = 128
 )
 
 type trackerShapedRecord struct {
 	_      structs.HostLayout
 	H      trackerHeader
 	Device [16]int8
+}
+
+type trackerStack struct {
+	_       structs.HostLayout
+	Frames  uint32
+	Pad     uint32
+	Address [32]uint64
+}
+
+type trackerSymbolArgs struct {
+	_       structs.HostLayout
+	Address uint64
+	Called  uint64
+	Text    [192]int8
 }
 
 type trackerTold struct {
@@ -279,6 +309,7 @@ type trackerWork struct {
 	Id    trackerIdentity
 	Skb   uint64
 	Netns uint64
+	Len   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -353,6 +384,7 @@ const (
 	trackerProgKfreeSkbPartial                   = "kfree_skb_partial"
 	trackerProgKfreeSkbPartialAgain              = "kfree_skb_partial_again"
 	trackerProgKmallocReserve                    = "kmalloc_reserve"
+	trackerProgNameSymbol                        = "name_symbol"
 	trackerProgNapiReuseSkb                      = "napi_reuse_skb"
 	trackerProgNapiReuseSkbAgain                 = "napi_reuse_skb_again"
 	trackerProgNapiSkbFreeStolenHead             = "napi_skb_free_stolen_head"
@@ -396,6 +428,10 @@ const (
 	trackerProgSockQueueExit                     = "sock_queue_exit"
 	trackerProgSockQueueExitAgain                = "sock_queue_exit_again"
 	trackerProgSubmitBarrier                     = "submit_barrier"
+	trackerProgTableEntry                        = "table_entry"
+	trackerProgTableEntryAgain                   = "table_entry_again"
+	trackerProgTableReturn                       = "table_return"
+	trackerProgTableReturnAgain                  = "table_return_again"
 	trackerProgTcpDataQueue                      = "tcp_data_queue"
 	trackerProgTcpDataQueueAgain                 = "tcp_data_queue_again"
 	trackerProgTcpDataQueueExit                  = "tcp_data_queue_exit"
@@ -411,10 +447,12 @@ const (
 	trackerProgUdpEnqueueExit                    = "udp_enqueue_exit"
 	trackerProgUdpEnqueueExitAgain               = "udp_enqueue_exit_again"
 	trackerVarAttended                           = "attended"
+	trackerVarDropStacks                         = "drop_stacks"
 	trackerVarKeepCookie                         = "keep_cookie"
 	trackerVarKeepDropEvent                      = "keep_drop_event"
 	trackerVarKeepEvent                          = "keep_event"
 	trackerVarKeepHeader                         = "keep_header"
+	trackerVarKeepIptablesEvent                  = "keep_iptables_event"
 	trackerVarKeepLimit                          = "keep_limit"
 	trackerVarKeepLook                           = "keep_look"
 	trackerVarKeepLookEvent                      = "keep_look_event"
@@ -429,6 +467,8 @@ const (
 	trackerVarKeepRecordKind                     = "keep_record_kind"
 	trackerVarKeepSection                        = "keep_section"
 	trackerVarKeepShapedRecord                   = "keep_shaped_record"
+	trackerVarKeepStack                          = "keep_stack"
+	trackerVarKeepSymbolArgs                     = "keep_symbol_args"
 	trackerVarKeepTold                           = "keep_told"
 	trackerVarMetaWanted                         = "meta_wanted"
 	trackerVarWakeAt                             = "wake_at"
@@ -535,6 +575,7 @@ type trackerProgramSpecs struct {
 	KfreeSkbPartial                   *ebpf.ProgramSpec `ebpf:"kfree_skb_partial"`
 	KfreeSkbPartialAgain              *ebpf.ProgramSpec `ebpf:"kfree_skb_partial_again"`
 	KmallocReserve                    *ebpf.ProgramSpec `ebpf:"kmalloc_reserve"`
+	NameSymbol                        *ebpf.ProgramSpec `ebpf:"name_symbol"`
 	NapiReuseSkb                      *ebpf.ProgramSpec `ebpf:"napi_reuse_skb"`
 	NapiReuseSkbAgain                 *ebpf.ProgramSpec `ebpf:"napi_reuse_skb_again"`
 	NapiSkbFreeStolenHead             *ebpf.ProgramSpec `ebpf:"napi_skb_free_stolen_head"`
@@ -578,6 +619,10 @@ type trackerProgramSpecs struct {
 	SockQueueExit                     *ebpf.ProgramSpec `ebpf:"sock_queue_exit"`
 	SockQueueExitAgain                *ebpf.ProgramSpec `ebpf:"sock_queue_exit_again"`
 	SubmitBarrier                     *ebpf.ProgramSpec `ebpf:"submit_barrier"`
+	TableEntry                        *ebpf.ProgramSpec `ebpf:"table_entry"`
+	TableEntryAgain                   *ebpf.ProgramSpec `ebpf:"table_entry_again"`
+	TableReturn                       *ebpf.ProgramSpec `ebpf:"table_return"`
+	TableReturnAgain                  *ebpf.ProgramSpec `ebpf:"table_return_again"`
 	TcpDataQueue                      *ebpf.ProgramSpec `ebpf:"tcp_data_queue"`
 	TcpDataQueueAgain                 *ebpf.ProgramSpec `ebpf:"tcp_data_queue_again"`
 	TcpDataQueueExit                  *ebpf.ProgramSpec `ebpf:"tcp_data_queue_exit"`
@@ -613,28 +658,32 @@ type trackerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerVariableSpecs struct {
-	Attended         *ebpf.VariableSpec `ebpf:"attended"`
-	KeepCookie       *ebpf.VariableSpec `ebpf:"keep_cookie"`
-	KeepDropEvent    *ebpf.VariableSpec `ebpf:"keep_drop_event"`
-	KeepEvent        *ebpf.VariableSpec `ebpf:"keep_event"`
-	KeepHeader       *ebpf.VariableSpec `ebpf:"keep_header"`
-	KeepLimit        *ebpf.VariableSpec `ebpf:"keep_limit"`
-	KeepLook         *ebpf.VariableSpec `ebpf:"keep_look"`
-	KeepLookEvent    *ebpf.VariableSpec `ebpf:"keep_look_event"`
-	KeepLookRecord   *ebpf.VariableSpec `ebpf:"keep_look_record"`
-	KeepLoss         *ebpf.VariableSpec `ebpf:"keep_loss"`
-	KeepMeta         *ebpf.VariableSpec `ebpf:"keep_meta"`
-	KeepMetaEvent    *ebpf.VariableSpec `ebpf:"keep_meta_event"`
-	KeepMetaFlag     *ebpf.VariableSpec `ebpf:"keep_meta_flag"`
-	KeepNftEvent     *ebpf.VariableSpec `ebpf:"keep_nft_event"`
-	KeepPart         *ebpf.VariableSpec `ebpf:"keep_part"`
-	KeepPlace        *ebpf.VariableSpec `ebpf:"keep_place"`
-	KeepRecordKind   *ebpf.VariableSpec `ebpf:"keep_record_kind"`
-	KeepSection      *ebpf.VariableSpec `ebpf:"keep_section"`
-	KeepShapedRecord *ebpf.VariableSpec `ebpf:"keep_shaped_record"`
-	KeepTold         *ebpf.VariableSpec `ebpf:"keep_told"`
-	MetaWanted       *ebpf.VariableSpec `ebpf:"meta_wanted"`
-	WakeAt           *ebpf.VariableSpec `ebpf:"wake_at"`
+	Attended          *ebpf.VariableSpec `ebpf:"attended"`
+	DropStacks        *ebpf.VariableSpec `ebpf:"drop_stacks"`
+	KeepCookie        *ebpf.VariableSpec `ebpf:"keep_cookie"`
+	KeepDropEvent     *ebpf.VariableSpec `ebpf:"keep_drop_event"`
+	KeepEvent         *ebpf.VariableSpec `ebpf:"keep_event"`
+	KeepHeader        *ebpf.VariableSpec `ebpf:"keep_header"`
+	KeepIptablesEvent *ebpf.VariableSpec `ebpf:"keep_iptables_event"`
+	KeepLimit         *ebpf.VariableSpec `ebpf:"keep_limit"`
+	KeepLook          *ebpf.VariableSpec `ebpf:"keep_look"`
+	KeepLookEvent     *ebpf.VariableSpec `ebpf:"keep_look_event"`
+	KeepLookRecord    *ebpf.VariableSpec `ebpf:"keep_look_record"`
+	KeepLoss          *ebpf.VariableSpec `ebpf:"keep_loss"`
+	KeepMeta          *ebpf.VariableSpec `ebpf:"keep_meta"`
+	KeepMetaEvent     *ebpf.VariableSpec `ebpf:"keep_meta_event"`
+	KeepMetaFlag      *ebpf.VariableSpec `ebpf:"keep_meta_flag"`
+	KeepNftEvent      *ebpf.VariableSpec `ebpf:"keep_nft_event"`
+	KeepPart          *ebpf.VariableSpec `ebpf:"keep_part"`
+	KeepPlace         *ebpf.VariableSpec `ebpf:"keep_place"`
+	KeepRecordKind    *ebpf.VariableSpec `ebpf:"keep_record_kind"`
+	KeepSection       *ebpf.VariableSpec `ebpf:"keep_section"`
+	KeepShapedRecord  *ebpf.VariableSpec `ebpf:"keep_shaped_record"`
+	KeepStack         *ebpf.VariableSpec `ebpf:"keep_stack"`
+	KeepSymbolArgs    *ebpf.VariableSpec `ebpf:"keep_symbol_args"`
+	KeepTold          *ebpf.VariableSpec `ebpf:"keep_told"`
+	MetaWanted        *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	WakeAt            *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
 // trackerObjects contains all objects after they have been loaded into the kernel.
@@ -686,28 +735,32 @@ func (m *trackerMaps) Close() error {
 //
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerVariables struct {
-	Attended         *ebpf.Variable `ebpf:"attended"`
-	KeepCookie       *ebpf.Variable `ebpf:"keep_cookie"`
-	KeepDropEvent    *ebpf.Variable `ebpf:"keep_drop_event"`
-	KeepEvent        *ebpf.Variable `ebpf:"keep_event"`
-	KeepHeader       *ebpf.Variable `ebpf:"keep_header"`
-	KeepLimit        *ebpf.Variable `ebpf:"keep_limit"`
-	KeepLook         *ebpf.Variable `ebpf:"keep_look"`
-	KeepLookEvent    *ebpf.Variable `ebpf:"keep_look_event"`
-	KeepLookRecord   *ebpf.Variable `ebpf:"keep_look_record"`
-	KeepLoss         *ebpf.Variable `ebpf:"keep_loss"`
-	KeepMeta         *ebpf.Variable `ebpf:"keep_meta"`
-	KeepMetaEvent    *ebpf.Variable `ebpf:"keep_meta_event"`
-	KeepMetaFlag     *ebpf.Variable `ebpf:"keep_meta_flag"`
-	KeepNftEvent     *ebpf.Variable `ebpf:"keep_nft_event"`
-	KeepPart         *ebpf.Variable `ebpf:"keep_part"`
-	KeepPlace        *ebpf.Variable `ebpf:"keep_place"`
-	KeepRecordKind   *ebpf.Variable `ebpf:"keep_record_kind"`
-	KeepSection      *ebpf.Variable `ebpf:"keep_section"`
-	KeepShapedRecord *ebpf.Variable `ebpf:"keep_shaped_record"`
-	KeepTold         *ebpf.Variable `ebpf:"keep_told"`
-	MetaWanted       *ebpf.Variable `ebpf:"meta_wanted"`
-	WakeAt           *ebpf.Variable `ebpf:"wake_at"`
+	Attended          *ebpf.Variable `ebpf:"attended"`
+	DropStacks        *ebpf.Variable `ebpf:"drop_stacks"`
+	KeepCookie        *ebpf.Variable `ebpf:"keep_cookie"`
+	KeepDropEvent     *ebpf.Variable `ebpf:"keep_drop_event"`
+	KeepEvent         *ebpf.Variable `ebpf:"keep_event"`
+	KeepHeader        *ebpf.Variable `ebpf:"keep_header"`
+	KeepIptablesEvent *ebpf.Variable `ebpf:"keep_iptables_event"`
+	KeepLimit         *ebpf.Variable `ebpf:"keep_limit"`
+	KeepLook          *ebpf.Variable `ebpf:"keep_look"`
+	KeepLookEvent     *ebpf.Variable `ebpf:"keep_look_event"`
+	KeepLookRecord    *ebpf.Variable `ebpf:"keep_look_record"`
+	KeepLoss          *ebpf.Variable `ebpf:"keep_loss"`
+	KeepMeta          *ebpf.Variable `ebpf:"keep_meta"`
+	KeepMetaEvent     *ebpf.Variable `ebpf:"keep_meta_event"`
+	KeepMetaFlag      *ebpf.Variable `ebpf:"keep_meta_flag"`
+	KeepNftEvent      *ebpf.Variable `ebpf:"keep_nft_event"`
+	KeepPart          *ebpf.Variable `ebpf:"keep_part"`
+	KeepPlace         *ebpf.Variable `ebpf:"keep_place"`
+	KeepRecordKind    *ebpf.Variable `ebpf:"keep_record_kind"`
+	KeepSection       *ebpf.Variable `ebpf:"keep_section"`
+	KeepShapedRecord  *ebpf.Variable `ebpf:"keep_shaped_record"`
+	KeepStack         *ebpf.Variable `ebpf:"keep_stack"`
+	KeepSymbolArgs    *ebpf.Variable `ebpf:"keep_symbol_args"`
+	KeepTold          *ebpf.Variable `ebpf:"keep_told"`
+	MetaWanted        *ebpf.Variable `ebpf:"meta_wanted"`
+	WakeAt            *ebpf.Variable `ebpf:"wake_at"`
 }
 
 // trackerPrograms contains all programs after they have been loaded into the kernel.
@@ -773,6 +826,7 @@ type trackerPrograms struct {
 	KfreeSkbPartial                   *ebpf.Program `ebpf:"kfree_skb_partial"`
 	KfreeSkbPartialAgain              *ebpf.Program `ebpf:"kfree_skb_partial_again"`
 	KmallocReserve                    *ebpf.Program `ebpf:"kmalloc_reserve"`
+	NameSymbol                        *ebpf.Program `ebpf:"name_symbol"`
 	NapiReuseSkb                      *ebpf.Program `ebpf:"napi_reuse_skb"`
 	NapiReuseSkbAgain                 *ebpf.Program `ebpf:"napi_reuse_skb_again"`
 	NapiSkbFreeStolenHead             *ebpf.Program `ebpf:"napi_skb_free_stolen_head"`
@@ -816,6 +870,10 @@ type trackerPrograms struct {
 	SockQueueExit                     *ebpf.Program `ebpf:"sock_queue_exit"`
 	SockQueueExitAgain                *ebpf.Program `ebpf:"sock_queue_exit_again"`
 	SubmitBarrier                     *ebpf.Program `ebpf:"submit_barrier"`
+	TableEntry                        *ebpf.Program `ebpf:"table_entry"`
+	TableEntryAgain                   *ebpf.Program `ebpf:"table_entry_again"`
+	TableReturn                       *ebpf.Program `ebpf:"table_return"`
+	TableReturnAgain                  *ebpf.Program `ebpf:"table_return_again"`
 	TcpDataQueue                      *ebpf.Program `ebpf:"tcp_data_queue"`
 	TcpDataQueueAgain                 *ebpf.Program `ebpf:"tcp_data_queue_again"`
 	TcpDataQueueExit                  *ebpf.Program `ebpf:"tcp_data_queue_exit"`
@@ -893,6 +951,7 @@ func (p *trackerPrograms) Close() error {
 		p.KfreeSkbPartial,
 		p.KfreeSkbPartialAgain,
 		p.KmallocReserve,
+		p.NameSymbol,
 		p.NapiReuseSkb,
 		p.NapiReuseSkbAgain,
 		p.NapiSkbFreeStolenHead,
@@ -936,6 +995,10 @@ func (p *trackerPrograms) Close() error {
 		p.SockQueueExit,
 		p.SockQueueExitAgain,
 		p.SubmitBarrier,
+		p.TableEntry,
+		p.TableEntryAgain,
+		p.TableReturn,
+		p.TableReturnAgain,
 		p.TcpDataQueue,
 		p.TcpDataQueueAgain,
 		p.TcpDataQueueExit,

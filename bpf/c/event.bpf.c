@@ -12,14 +12,15 @@
 
 static __always_inline int observe(void *ctx, struct sk_buff *skb)
 {
-	__u64 probe = bpf_get_attach_cookie(ctx);
+	__u64 cookie = bpf_get_attach_cookie(ctx);
 	struct meta_event *m;
+	struct event *e;
 	struct subject s;
 
 	if (!identify(&s, skb))
 		return 0;
 	if (meta_wanted) {
-		m = begin_event(&s, probe, sizeof(*m));
+		m = begin_event(ctx, &s, cookie, sizeof(*m));
 		if (!m)
 			return 0;
 		m->e.h.has |= HAS_META;
@@ -27,7 +28,13 @@ static __always_inline int observe(void *ctx, struct sk_buff *skb)
 		bpf_ringbuf_submit(m, wake(0));
 		return 0;
 	}
-	report_event(&s, probe);
+	if (cookie & COOKIE_STACK) {
+		e = begin_event(ctx, &s, cookie, sizeof(*e));
+		if (e)
+			bpf_ringbuf_submit(e, wake(0));
+		return 0;
+	}
+	report_event(&s, cookie);
 	return 0;
 }
 

@@ -5,6 +5,9 @@
 #include "include/hook.h"
 #include "include/sections.h"
 
+// enum nft_verdicts, include/uapi/linux/netfilter/nf_tables.h
+enum { JUMP = -3, GOTO = -4 };
+
 enum { MAX_RULES = 65536 }; // of a chain, from the matching one to its end
 
 // struct nft_rule_dp of include/net/netfilter/nf_tables.h: one word, and the expressions behind it. clang cannot
@@ -68,7 +71,7 @@ static __always_inline int report_verdict(void *ctx, struct sk_buff *skb, const 
 
 	if (!identify(&s, skb))
 		return 0;
-	n = begin_event(&s, bpf_get_attach_cookie(ctx), sizeof(*n));
+	n = begin_event(ctx, &s, bpf_get_attach_cookie(ctx), sizeof(*n));
 	if (!n)
 		return 0;
 	n->e.h.has |= HAS_NFT;
@@ -86,6 +89,9 @@ static __always_inline int report_verdict(void *ctx, struct sk_buff *skb, const 
 	n->table_handle = BPF_CORE_READ(table, handle);
 	bpf_probe_read_kernel_str(n->chain, sizeof(n->chain), BPF_CORE_READ(chain, name));
 	bpf_probe_read_kernel_str(n->table, sizeof(n->table), BPF_CORE_READ(table, name));
+	n->target[0] = 0;
+	if (n->verdict == JUMP || n->verdict == GOTO)
+		bpf_probe_read_kernel_str(n->target, sizeof(n->target), BPF_CORE_READ(verdict, chain, name));
 	bpf_ringbuf_submit(n, wake(0));
 	return 0;
 }
@@ -129,15 +135,6 @@ int function_nft(struct pt_regs *ctx)
 
 	return verdict_of_packet(ctx, typed(struct sk_buff, BPF_CORE_READ(pkt, skb)), (void *)PT_REGS_PARM2(ctx),
 				 PT_REGS_PARM3(ctx), (void *)PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx));
-}
-
-// An argument as a number. The verifier would follow it as a typed pointer, through every step along a chain's rules.
-static __always_inline __u64 number(__u64 *ctx, __u32 position)
-{
-	__u64 value = 0;
-
-	bpf_get_func_arg(ctx, position, &value);
-	return value;
 }
 
 HOOK(PART_EVENTS, "fentry/__nft_trace_packet", entry_nft)

@@ -7,9 +7,8 @@
 // A call is known by the place on the stack where the kernel's trampoline keeps the arguments: it is the context of the
 // entry's program and of the return's alike, and no two calls under way have the same, however they nest and on whatever
 // CPU they end. That holds for fentry and fexit only, wherever the tracker works (5.17, for bpf_get_func_ret).
-#include "include/cookie.h"
 #include "include/hook.h"
-#include "include/identity.h"
+#include "include/sections.h"
 
 struct frame {
 	__u64 ctx;
@@ -22,6 +21,7 @@ struct work {
 	struct identity id;
 	__u64 skb;
 	__u64 netns; // cookie, 0 if unknown
+	__u64 len;   // skb->len
 };
 
 // key: a call under way; value: the packet it was called with. Deleted when it returns. The size bounds calls under way,
@@ -44,12 +44,14 @@ static __always_inline struct frame frame_of(__u64 *ctx)
 	return frame;
 }
 
-static __always_inline int begin_work(__u64 *ctx, __u64 argument)
+// With tells, what the packet looks like is told now, because it cannot be at the return.
+static __always_inline int begin_work(__u64 *ctx, __u64 argument, int tells)
 {
 	struct sk_buff *skb = (struct sk_buff *)argument;
 	struct frame frame = frame_of(ctx);
 	struct work work = {}, *stale;
 	struct subject s;
+	struct look l;
 
 	// A call whose return was not seen stood here. The kernel skips the programs of calls that are under way when
 	// somebody else attaches to their function.
@@ -61,7 +63,10 @@ static __always_inline int begin_work(__u64 *ctx, __u64 argument)
 	if (!argument || !identify(&s, skb))
 		return 0;
 	work.id = s.id;
+	if (tells)
+		work.id.look = tell_news(&s, &l);
 	work.skb = argument;
+	work.len = s.skb->len;
 	work.netns = s.net ? s.net->net_cookie : 0;
 	if (bpf_map_update_elem(&works, &frame, &work, BPF_ANY))
 		lost(s.id.scope, LOSS_PENDING_FULL);
@@ -70,27 +75,27 @@ static __always_inline int begin_work(__u64 *ctx, __u64 argument)
 
 HOOK(PART_EVENTS, "fentry/function", call_arg0)
 {
-	return begin_work(ctx, ctx[0]);
+	return begin_work(ctx, ctx[0], 0);
 }
 
 HOOK(PART_EVENTS, "fentry/function", call_arg1)
 {
-	return begin_work(ctx, ctx[1]);
+	return begin_work(ctx, ctx[1], 0);
 }
 
 HOOK(PART_EVENTS, "fentry/function", call_arg2)
 {
-	return begin_work(ctx, ctx[2]);
+	return begin_work(ctx, ctx[2], 0);
 }
 
 HOOK(PART_EVENTS, "fentry/function", call_arg3)
 {
-	return begin_work(ctx, ctx[3]);
+	return begin_work(ctx, ctx[3], 0);
 }
 
 HOOK(PART_EVENTS, "fentry/function", call_arg4)
 {
-	return begin_work(ctx, ctx[4]);
+	return begin_work(ctx, ctx[4], 0);
 }
 
 // What a register holds beyond the width of the function's type means nothing.
@@ -114,7 +119,7 @@ HOOK(PART_EVENTS, "fexit/function", call_return)
 		return 0;
 	work = *found;
 	bpf_map_delete_elem(&works, &frame);
-	h = bpf_ringbuf_reserve(&records, sizeof(*h), 0);
+	h = reserve(ctx, cookie, sizeof(*h));
 	if (!h) {
 		lost(work.id.scope, LOSS_RING_FULL);
 		return 0;
@@ -124,7 +129,7 @@ HOOK(PART_EVENTS, "fexit/function", call_return)
 		value = as_declared(value, cookie);
 	}
 	fill_header(h, KIND_RETURNED, &work.id, work.skb, value);
-	h->has = !!(cookie & COOKIE_VALUE);
+	h->has = !!(cookie & COOKIE_VALUE) | stack_of(cookie);
 	h->probe = cookie;
 	h->netns = work.netns;
 	bpf_ringbuf_submit(h, 0);

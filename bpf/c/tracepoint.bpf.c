@@ -13,7 +13,7 @@ HOOK(PART_REPORTS, "tp_btf/kfree_skb", kfree_skb, struct sk_buff *skb, void *loc
 
 	if (!identify(&s, skb))
 		return 0;
-	d = begin_event(&s, PROBE_KFREE_SKB, sizeof(*d));
+	d = begin_event(ctx, &s, PROBE_KFREE_SKB | (drop_stacks ? COOKIE_STACK : 0), sizeof(*d));
 	if (!d)
 		return 0;
 	d->e.h.has |= HAS_DROP;

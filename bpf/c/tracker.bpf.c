@@ -6,6 +6,7 @@
 #include "branch.bpf.c"
 #include "event.bpf.c"
 #include "return.bpf.c"
+#include "iptables.bpf.c"
 #include "nft.bpf.c"
 #include "tracepoint.bpf.c"
 
@@ -22,6 +23,9 @@ const struct look_event *keep_look_event __attribute__((unused));
 const struct look_record *keep_look_record __attribute__((unused));
 const enum meta_flag *keep_meta_flag __attribute__((unused));
 const struct nft_event *keep_nft_event __attribute__((unused));
+const struct iptables_event *keep_iptables_event __attribute__((unused));
+const struct stack *keep_stack __attribute__((unused));
+const struct symbol_args *keep_symbol_args __attribute__((unused));
 const struct drop_event *keep_drop_event __attribute__((unused));
 const struct shaped_record *keep_shaped_record __attribute__((unused));
 const enum record_kind *keep_record_kind __attribute__((unused));

@@ -23,7 +23,10 @@ var ondemandModules = []string{
 }
 
 // networkPrograms are in every guest, if this machine has them.
-var networkPrograms = []string{"nft", "ip", "tc", "iptables", "iptables-save", "iptables-restore", "ip6tables"}
+var networkPrograms = []string{
+	"nft", "ip", "tc", "iptables", "iptables-save", "iptables-restore", "ip6tables", "iptables-legacy-restore",
+	"ip6tables-legacy-restore",
+}
 
 // extensionFolders are where the extensions of iptables are, which it loads by name.
 var extensionFolders = []string{"/usr/lib/x86_64-linux-gnu/xtables", "/usr/lib64/xtables", "/usr/lib/xtables"}

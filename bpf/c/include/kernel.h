@@ -196,6 +196,7 @@ struct nft_base_chain {
 
 struct nft_verdict {
 	__u32 code;
+	struct nft_chain *chain; // of a jump or a goto
 };
 
 struct nft_pktinfo {
@@ -218,6 +219,15 @@ struct nft_rule_dp_last {
 	const struct nft_chain *chain;
 };
 
+struct nf_hook_state {
+	__u8 hook;
+	__u8 pf;
+};
+
+struct xt_table {
+	char name[32];
+};
+
 enum nft_trace_types {
 	NFT_TRACETYPE_UNSPEC,
 	NFT_TRACETYPE_POLICY,
@@ -226,6 +236,16 @@ enum nft_trace_types {
 };
 
 #pragma clang attribute pop
+
+// An argument of a function as a number. The verifier would follow it as a typed pointer, through every step along a
+// chain's rules.
+static __always_inline __u64 number(__u64 *ctx, __u32 position)
+{
+	__u64 value = 0;
+
+	bpf_get_func_arg(ctx, position, &value);
+	return value;
+}
 
 // bpf_rdonly_cast makes an address a typed pointer whose fields can be loaded directly; a bad address reads as zero.
 // Linux 6.2 and later.

@@ -36,6 +36,9 @@ enum limit {
 	PACKET_BYTES = 128, // captured, from the MAC header on if there is one, else from the network header
 	NAME_BYTES = 64,    // of an nft table or chain; a longer name arrives cut
 	LOCATION_BYTES = 96,
+	TABLE_BYTES = 32,   // XT_TABLE_MAXNAMELEN, include/uapi/linux/netfilter/x_tables.h
+	STACK_FRAMES = 32,
+	SYMBOL_BYTES = 192, // a symbol with offset, size and module; a longer one arrives cut
 	PROBE_KFREE_SKB = 0xffff, // probe of the drop tracepoint
 };
 
@@ -52,7 +55,7 @@ struct header {
 	__u32 pid; // thread group
 	__u16 probe; // EVENT, RETURNED: the probe's number
 	__u8 kind;
-	__u8 has; // EVENT: what follows; RETURNED: 1 if there is a value
+	__u8 has; // EVENT: what follows; RETURNED: 1 if there is a value; both: HAS_STACK
 };
 _Static_assert(sizeof(struct header) == 64, "header has padding");
 
@@ -62,6 +65,8 @@ enum section {
 	HAS_NFT = 2,
 	HAS_DROP = 4,
 	HAS_LOOK = 8,
+	HAS_IPTABLES = 16,
+	HAS_STACK = 128, // beside another: a struct stack stands behind what follows
 };
 
 struct event {
@@ -171,6 +176,16 @@ struct nft_event {
 	__u8 pad[2];
 	char table[NAME_BYTES];
 	char chain[NAME_BYTES];
+	char target[NAME_BYTES]; // of a jump or a goto
+};
+
+struct iptables_event {
+	struct event e;
+	__u32 verdict; // what the function returned
+	__u8 hook;
+	__u8 family;
+	__u8 pad[2];
+	char table[TABLE_BYTES];
 };
 
 struct shaped_record {
@@ -183,6 +198,13 @@ struct drop_event {
 	__u32 reason;
 	__u32 pad;
 	char location[LOCATION_BYTES]; // as the kernel's %pS prints it
+};
+
+// The kernel's stack, innermost first, with the frames of the program itself and of what called it.
+struct stack {
+	__u32 frames;
+	__u32 pad;
+	__u64 address[STACK_FRAMES];
 };
 
 #endif

@@ -5,6 +5,7 @@
 #define WAYBILL_SECTIONS_H
 
 #include "identity.h"
+#include "stack.h"
 
 #define NFCT_INFOMASK 7UL // include/linux/skbuff.h: the low bits of skb->_nfct are the packet's ctinfo
 #define MAC_UNSET 0xffff  // skb_mac_header_was_set, include/linux/skbuff.h
@@ -191,24 +192,33 @@ static __always_inline void fill_event(struct event *e, const struct subject *s,
 	e->len = s->skb->len;
 }
 
-// Reserves a record of a constant size for an event that is more than a sight, and fills in what all events have. The
-// caller submits it; NULL has been counted.
-static __always_inline void *begin_event(const struct subject *s, __u16 probe, __u64 size)
+// Looks at the packet, and tells what it looks like if that has changed. Returns the look's mark.
+static __always_inline __u64 tell_news(const struct subject *s, struct look *l)
+{
+	__u64 mark;
+
+	look_at(l, s);
+	mark = mark_of(l, &s->id);
+	if (mark != s->id.look)
+		tell_apart(s, l, mark);
+	return mark;
+}
+
+// Reserves a record of a constant size for an event that is more than a sight, and fills in what all events have, and the
+// stack behind it if the cookie wants it. The caller submits it; NULL has been counted.
+static __always_inline void *begin_event(void *ctx, const struct subject *s, __u64 cookie, __u64 size)
 {
 	struct event *e;
 	struct look l;
-	__u64 mark;
+	__u64 mark = tell_news(s, &l);
 
-	look_at(&l, s);
-	mark = mark_of(&l, &s->id);
-	if (mark != s->id.look)
-		tell_apart(s, &l, mark);
-	e = bpf_ringbuf_reserve(&records, size, 0);
+	e = reserve(ctx, cookie, size);
 	if (!e) {
 		lost(s->id.scope, LOSS_RING_FULL);
 		return 0;
 	}
-	fill_event(e, s, &l, mark, probe);
+	fill_event(e, s, &l, mark, cookie);
+	e->h.has = stack_of(cookie);
 	return e;
 }
 
