@@ -96,7 +96,7 @@ func TestVerdicts(t *testing.T) {
 			switch {
 			case o.NFT != nil:
 				n := o.NFT
-				seen = append(seen, fmt.Sprintf("%s %s %s policy=%v rule=%v", n.Table, n.Chain, n.Verdict, n.Policy, n.Rule != 0))
+				seen = append(seen, fmt.Sprintf("%s %s %s %q policy=%v rule=%v", n.Table, n.Chain, n.Verdict, n.Target, n.Policy, n.Rule != 0))
 				qt.Check(t, qt.Not(qt.Equals(n.TableHandle, 0)))
 				qt.Check(t, qt.Not(qt.Equals(n.ChainHandle, 0)))
 				handles[n.Rule] = true
@@ -105,10 +105,10 @@ func TestVerdicts(t *testing.T) {
 			}
 		}
 		qt.Check(t, qt.DeepEquals(seen, []string{
-			"nft_do_chain_ipv4", "shop input jump policy=false rule=true", "shop goods drop policy=false rule=true",
-			"nft_do_chain_ipv4", "shop input continue policy=false rule=false", "shop input accept policy=true rule=false",
+			"nft_do_chain_ipv4", `shop input jump "goods" policy=false rule=true`, `shop goods drop "" policy=false rule=true`,
+			"nft_do_chain_ipv4", `shop input continue "" policy=false rule=false`, `shop input accept "" policy=true rule=false`,
 			// The ICMP error.
-			"nft_do_chain_ipv4", "shop input continue policy=false rule=false", "shop input accept policy=true rule=false",
+			"nft_do_chain_ipv4", `shop input continue "" policy=false rule=false`, `shop input accept "" policy=true rule=false`,
 		}))
 		qt.Check(t, qt.HasLen(handles, 3))
 	})
