@@ -2,6 +2,8 @@ package bpf
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -11,6 +13,22 @@ import (
 
 // tableModules are the functions whose returns are iptables' verdicts, and the modules that they are in.
 var tableModules = map[string]string{"ipt_do_table": "ip_tables", "ip6t_do_table": "ip6_tables"}
+
+// Tables lists, sorted, the functions by which the verdicts of iptables are observed, as far as the kernel has them now: they
+// come with modules, when the first table is made.
+func (t *Tracker) Tables() ([]string, error) {
+	list, err := t.catalog.traceable()
+	if err != nil {
+		return nil, fmt.Errorf("look for the tables of iptables: %w", err)
+	}
+	var found []string
+	for _, name := range slices.Sorted(maps.Keys(tableModules)) {
+		if len(list.modules(name)) > 0 {
+			found = append(found, name)
+		}
+	}
+	return found, nil
+}
 
 // resolveTable chooses the programs that observe verdicts of iptables, which know one list of arguments: that since
 // Linux 5.16.

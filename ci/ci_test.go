@@ -41,7 +41,7 @@ func TestSetup(t *testing.T) {
 		user = "echo 1000"
 		log  = `echo "${0##*/} $*" >>"$LOG"`
 	)
-	all := map[string]string{"qemu-system-x86_64": "", "nft": "", "ip": "", "depmod": ""}
+	all := map[string]string{"qemu-system-x86_64": "", "nft": "", "iptables-legacy-restore": "", "ip": "", "depmod": ""}
 	with := func(more ...string) map[string]string {
 		out := map[string]string{}
 		for k, v := range all {
@@ -111,7 +111,7 @@ case "$1" in update) touch "$LOG.updated" ;; *) [ -e "$LOG.updated" ] ;; esac`, 
 
 func TestSetupGenerate(t *testing.T) {
 	commands := map[string]string{
-		"qemu-system-x86_64": "", "nft": "", "ip": "", "depmod": "",
+		"qemu-system-x86_64": "", "nft": "", "iptables-legacy-restore": "", "ip": "", "depmod": "",
 		"apt-get": `echo "$*" >>"$LOG"`, "id": "echo 0",
 	}
 	stdout, _, code := setup(t, commands, "--generate")

@@ -1,7 +1,7 @@
 package harness
 
 // milestones are the functions that every trace arms by itself, where the kernel has them: the places by which a
-// packet's way through the stack is told.
+// packet's way through the stack is told. Beside them there are those of iptables' tables, once there are tables.
 var milestones = []string{
 	"__ip_local_out",
 	"__ip6_local_out",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type observatory struct {
 	node    *topology.Node
 	// defaults holds the milestones attached, so that a trace need not.
 	defaults *bpf.Scope
+	armed    sync.Mutex // guards milestones
 	// milestones are those that this kernel has.
 	milestones []string
 	// noVerdicts is why nftables verdicts are not reported; nil if they are.
@@ -146,6 +148,24 @@ func (o *observatory) holdMilestones() (err error) {
 		return err
 	}
 	return o.defaults.Arm(o.milestones)
+}
+
+// available lists the milestones, those of iptables included: its tables may have been made since.
+func (o *observatory) available() ([]string, error) {
+	o.armed.Lock()
+	defer o.armed.Unlock()
+	tables, err := o.tracker.Tables()
+	if err != nil {
+		return nil, err
+	}
+	tables = slices.DeleteFunc(tables, func(name string) bool { return slices.Contains(o.milestones, name) })
+	if len(tables) > 0 {
+		if err := o.defaults.Arm(tables); err != nil {
+			return nil, err
+		}
+		o.milestones = append(o.milestones, tables...)
+	}
+	return slices.Clone(o.milestones), nil
 }
 
 // fly sends the canary and checks that all of its journey was seen.

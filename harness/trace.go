@@ -80,7 +80,10 @@ func (l *Lab) Trace(ctx context.Context, options ...TraceOptions) *Trace {
 
 // functions lists what a trace arms.
 func (l *Lab) functions(options TraceOptions) ([]string, error) {
-	functions := slices.Clone(l.observatory.milestones)
+	functions, err := l.observatory.available()
+	if err != nil {
+		return nil, err
+	}
 	if options.WithoutMilestones {
 		functions = slices.DeleteFunc(functions, func(name string) bool { return name != verdicts })
 	}
