@@ -3,7 +3,9 @@ package bpf
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -52,7 +54,9 @@ var (
 	}
 	addresses = cmpopts.EquateComparable(netip.Addr{})
 
-	decoding = decoder{reasons: &dropReasons{types: btf.NewCache(), read: map[string]bool{}, names: map[uint32]string{2: "NOT_SPECIFIED", 8: "NETFILTER_DROP"}}}
+	decoding = decoder{stacks: stacks{ask: func(address uint64, _ bool) (string, error) {
+		return fmt.Sprintf("f%d+0x20/0x40 [veth]", address), nil
+	}}, reasons: &dropReasons{types: btf.NewCache(), read: map[string]bool{}, names: map[uint32]string{2: "NOT_SPECIFIED", 8: "NETFILTER_DROP"}}}
 )
 
 var sampleHeader = trackerHeader{
@@ -271,6 +275,41 @@ func TestDecodeLife(t *testing.T) {
 	}
 }
 
+func TestDecodeStack(t *testing.T) {
+	stack := trackerStack{Frames: 2, Address: [trackerLimitSTACK_FRAMES]uint64{1, 2, 3}}
+	want := []journey.Frame{
+		{Symbol: "f1", Offset: 0x20, Module: "veth"}, {Symbol: "f2", Offset: 0x20, Module: "veth"},
+	}
+	event := sampleEvent(1, trackerSectionHAS_STACK)
+	tables := trackerIptablesEvent{E: sampleEvent(1, trackerSectionHAS_STACK|trackerSectionHAS_IPTABLES), Hook: 1, Family: 2}
+	returned := sampleHeader
+	returned.Probe, returned.Kind, returned.Has = 1, uint8(trackerRecordKindKIND_RETURNED), uint8(trackerSectionHAS_STACK)
+	for _, record := range [][]byte{bytesOf(&event), bytesOf(&tables), bytesOf(&returned)} {
+		o := decodeOne(t, slices.Concat(record, bytesOf(&stack)))
+		qt.Check(t, qt.DeepEquals(o.Stack, want))
+		qt.Check(t, qt.IsNil(o.Return))
+		h, err := headerOf(record)
+		qt.Assert(t, qt.IsNil(err))
+		_, err = decoding.decode(record, h, armed)
+		qt.Check(t, qt.ErrorMatches(err, "read a record: 0 bytes, where a .*Stack has .*"))
+	}
+
+	// Another scope wants the stacks of drops.
+	drop := trackerDropEvent{E: sampleEvent(uint16(trackerLimitPROBE_KFREE_SKB), trackerSectionHAS_STACK|trackerSectionHAS_DROP)}
+	o := decodeOne(t, slices.Concat(bytesOf(&drop), bytesOf(&stack)))
+	qt.Check(t, qt.IsNotNil(o.Drop))
+	qt.Check(t, qt.HasLen(o.Stack, 0))
+}
+
+func TestDecodeTables(t *testing.T) {
+	i := trackerIptablesEvent{E: sampleEvent(1, trackerSectionHAS_IPTABLES), Hook: 3, Family: unix.AF_INET6, Verdict: 1<<16 | 3}
+	chars("mangle", i.Table[:])
+	qt.Check(t, qt.DeepEquals(decodeOne(t, bytesOf(&i)).IPTables,
+		&journey.IPTables{Family: "ip6", Table: "mangle", Hook: "output", Verdict: "queue"}))
+	i.Family = 7
+	qt.Check(t, qt.Equals(decodeOne(t, bytesOf(&i)).IPTables.Family, "family 7"))
+}
+
 func TestDecodeOtherScopesProbe(t *testing.T) {
 	e := sampleEvent(9, 0)
 	h, err := headerOf(bytesOf(&e))
@@ -284,6 +323,8 @@ func FuzzDecode(f *testing.F) {
 	e, r := sampleEvent(1, 0), sampleLook()
 	f.Add(bytesOf(&e))
 	f.Add(bytesOf(&r))
+	e.H.Has = uint8(trackerSectionHAS_STACK)
+	f.Add(slices.Concat(bytesOf(&e), bytesOf(&trackerStack{Frames: 1 << 31})))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		// The ring buffer's records are aligned.
