@@ -225,7 +225,8 @@ func TestDecodeVerdict(t *testing.T) {
 	}{
 		{"rule", 0, 3, 1, journey.NFT{Rule: 4, Verdict: "drop"}},
 		{"continue", -1, 3, 1, journey.NFT{Rule: 4, Verdict: "continue"}},
-		{"jump", -3, 3, 1, journey.NFT{Rule: 4, Verdict: "jump"}},
+		{"jump", -3, 3, 1, journey.NFT{Rule: 4, Verdict: "jump", Target: "goods"}},
+		{"goto", -4, 3, 1, journey.NFT{Rule: 4, Verdict: "goto", Target: "goods"}},
 		{"queue 5", 5<<16 | 3, 3, 1, journey.NFT{Rule: 4, Verdict: "queue"}},
 		{"accept policy", -1, nftTypePolicy, 1, journey.NFT{Verdict: "accept", Policy: true}},
 		{"drop policy", -1, nftTypePolicy, 0, journey.NFT{Verdict: "drop", Policy: true}},
@@ -238,6 +239,7 @@ func TestDecodeVerdict(t *testing.T) {
 			}
 			chars("filter", n.Table[:])
 			chars("input", n.Chain[:])
+			chars("goods", n.Target[:]) // of no meaning to other verdicts
 			tc.want.Table, tc.want.TableHandle, tc.want.Chain, tc.want.ChainHandle = "filter", 1, "input", 2
 			qt.Assert(t, qt.DeepEquals(decodeOne(t, bytesOf(&n)).NFT, &tc.want))
 		})

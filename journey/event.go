@@ -75,7 +75,8 @@ type Event struct {
 	NFT       *NFT
 	IPTables  *IPTables
 	Drop      *Drop
-	// Stack is the call chain that led to the probe, innermost first.
+	// Stack is the call chain that led to the probe, innermost first: it begins with the caller of the probed function, or
+	// the function that has the tracepoint in it. Of what is longer than 32 frames, those further out are missing.
 	Stack []Frame
 }
 
