@@ -18,11 +18,11 @@ import (
 	"github.com/waybill-dev/waybill/journey"
 )
 
-// eachWay runs a test with functions observed by what the tracker chooses on this kernel, and in all other ways that the
-// kernel has.
+// eachWay runs a test with functions observed as the tracker chooses on this kernel, which is by hooks, and by the programs
+// that many functions share.
 func eachWay(t *testing.T, test func(t *testing.T, tracker *Tracker)) {
 	chosen := ""
-	for _, forced := range []string{"", kprobeMulti.name, kprobe.name, fentry.name} {
+	for _, forced := range []string{"", kprobeMulti.name, kprobe.name} {
 		name := "as the kernel allows"
 		if forced != "" {
 			name = "by " + forced

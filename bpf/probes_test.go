@@ -99,7 +99,7 @@ func TestReturnsNest(t *testing.T) {
 
 // TestReturnsOfOneSKB sends through a VLAN: a function is called for an skb while it is at work on that skb.
 func TestReturnsOfOneSKB(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	h := newHost(t)
 	h.withNetlink(t, func(n *netlink.Handle) error {
 		a := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "a"}, PeerName: "b"}
@@ -253,7 +253,7 @@ func entries(t *testing.T, tracker *Tracker, name string) (n int) {
 
 // TestReturnValues: a number with a sign, an address, and nothing.
 func TestReturnValues(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	h := newHost(t)
 	port := h.listen(t, 1) // which the kernel makes a few datagrams
 	scope := h.watch(t, tracker)
@@ -352,9 +352,9 @@ func TestPatterns(t *testing.T) {
 
 // TestManyFunctions arms hundreds at once where that is meant to be possible.
 func TestManyFunctions(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	if tracker.Features().Functions != kprobeMulti.name {
-		t.Skip("this kernel has no kprobe.multi")
+		t.Skip("needs kprobe.multi")
 	}
 	h := newHost(t)
 	scope := h.watch(t, tracker)
@@ -367,7 +367,7 @@ func TestManyFunctions(t *testing.T) {
 }
 
 func TestOneEventWithAndWithoutStack(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	h := newHost(t)
 	scope := h.watch(t, tracker)
 	port := h.listen(t, 1<<20)
@@ -429,7 +429,7 @@ func (h *host) sendFrame(t *testing.T, device string) {
 }
 
 func TestPatternErrors(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	scope := newHost(t).watch(t, tracker)
 	for _, tc := range []struct{ probe, want string }{
 		{"tcp_v5_*", `observe tcp_v5_\*: nothing that takes a packet and can be probed has a name like this.*`},

@@ -29,6 +29,24 @@ func openTracker(t *testing.T, opts Options) *Tracker {
 	return tracker
 }
 
+var shared struct {
+	once sync.Once
+	*Tracker
+	err error
+}
+
+// sharedTracker is one for all tests that leave it as it is: opening and closing one takes seconds under emulation. It is
+// attached until the process ends.
+func sharedTracker(t *testing.T) *Tracker {
+	t.Helper()
+	shared.once.Do(func() { shared.Tracker, shared.err = Open(Options{}) })
+	if errors.Is(shared.err, ErrNoFunctionProbes) {
+		t.Skipf("needs function probes, which this kernel or user may not use (make test-suites runs it in a VM): %v", shared.err)
+	}
+	qt.Assert(t, qt.IsNil(shared.err))
+	return shared.Tracker
+}
+
 // host is a namespace with only a loopback device.
 type host struct {
 	*netns.NS
@@ -127,7 +145,7 @@ func (h *host) sendBytes(t *testing.T, port, n int, payload []byte) {
 }
 
 func TestScopesAreApart(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	a, b := newHost(t), newHost(t)
 	scopeA := a.watch(t, tracker)
 	b.watch(t, tracker)
@@ -157,7 +175,7 @@ func TestScopesAreApart(t *testing.T) {
 }
 
 func TestNamespaceInTwoScopes(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	h := newHost(t)
 	h.watch(t, tracker)
 	_, err := tracker.Watch([]uint64{h.Cookie()}, h.sink)
@@ -204,7 +222,7 @@ func TestLossIsCounted(t *testing.T) {
 }
 
 func TestArmRefuses(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	scope := newHost(t).watch(t, tracker)
 	for _, tc := range []struct{ function, want string }{
 		{"ip_local_delivr", `observe ip_local_delivr: this kernel has no such function, or the compiler made it part of its ` +
@@ -221,7 +239,7 @@ func TestArmRefuses(t *testing.T) {
 }
 
 func TestReasons(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	qt.Assert(t, qt.SliceContains(tracker.Reasons(), "NETFILTER_DROP"))
 	qt.Check(t, qt.IsTrue(slices.ContainsFunc(tracker.Reasons(), func(name string) bool {
 		return journey.Drop{Reason: name}.Is("QDISC_DROP") // QDISC_DROP_GENERIC, where disciplines have their own reasons

@@ -518,7 +518,7 @@ func TestLooks(t *testing.T) {
 			got = append(got, "nothing")
 			continue
 		}
-		got = append(got, fmt.Sprint(e.Comm, e.Device.Name, e.Packet.Data, e.Packet.Len))
+		got = append(got, fmt.Sprintf("%s%s%d %d", e.Comm, e.Device.Name, e.Packet.Data, e.Packet.Len))
 	}
 	qt.Check(t, qt.DeepEquals(got, []string{
 		"eth0eth0[1] 30", "eth0eth0[1] 31", "eth1eth1[2] 20", "eth1eth1[2] 20", "eth0eth0[1] 30", "nothing",
