@@ -124,6 +124,7 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 // decodeReturn reads what a function returned.
 func (d *decoder) decodeReturn(raw []byte, h *trackerHeader, to *journey.Observation,
 	probes map[uint16]journey.Probe) (*journey.Observation, error) {
+	d.used = true
 	var ok bool
 	if to.Probe, ok = probes[h.Probe]; !ok {
 		return nil, nil
