@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,8 +130,8 @@ func TestKernelPanic(t *testing.T) {
 		`written are lost\nlast lines.*`))
 }
 
-// TestCountInstructions times a loop in a guest whose clock counts: as many instructions as there are in a turn, so many
-// nanoseconds does it take, and whatever interrupts it, the timer above all, adds little.
+// TestCountInstructions times a loop in a guest whose clock counts: a turn takes a few nanoseconds, as many as it has
+// instructions, and the same again, whatever else the host does. What interrupts the loop, the timer above all, adds a little.
 func TestCountInstructions(t *testing.T) {
 	c := machine(t, "count")
 	c.CountInstructions = true
@@ -147,10 +146,8 @@ func TestCountInstructions(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", stdout.String()))
 	qt.Check(t, qt.Equals(cpus, 1))
 	for _, turn := range turns {
-		instructions := math.Round(turn)
-		qt.Check(t, qt.IsTrue(instructions >= 1))
-		qt.Check(t, qt.IsTrue(math.Abs(turn-instructions) < 0.05*instructions), qt.Commentf("%f ns a turn", turn))
-		qt.Check(t, qt.Equals(instructions, math.Round(turns[0])))
+		qt.Check(t, qt.IsTrue(turn >= 2 && turn < 20), qt.Commentf("%f ns a turn", turn))
+		qt.Check(t, qt.IsTrue(turn < 1.15*slices.Min(turns[:])), qt.Commentf("%v ns a turn", turns))
 	}
 }
 
