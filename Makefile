@@ -9,7 +9,7 @@ KERNEL ?= 6.12
 # skip that the list of kernels does not explain is a failure.
 KERNELS ?= 6.1 6.12 7.2 7.3
 SUITES  ?= ./bpf ./harness ./suites/...
-MATRIX  := $(BUILD)/matrix --waybill $(BUILD)/waybill --report $(BUILD)/report --bin nft
+MATRIX  := $(BUILD)/matrix --timeout 20m --waybill $(BUILD)/waybill --report $(BUILD)/report --bin nft
 # The linter is built from its module once and kept.
 LINT   := $(BUILD)/golangci-lint
 LINT_VERSION := v2.15.0
