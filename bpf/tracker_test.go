@@ -174,6 +174,29 @@ func TestScopesAreApart(t *testing.T) {
 	qt.Assert(t, qt.DeepEquals(probes, []string{"ip_rcv", "skb:kfree_skb", "ip_rcv"}))
 }
 
+// TestMeta: a datagram over the loopback device is 3 bytes behind its headers, and nobody else holds it.
+func TestMeta(t *testing.T) {
+	tracker := openTracker(t, Options{Meta: true})
+	h := newHost(t)
+	scope := h.watch(t, tracker)
+	qt.Assert(t, qt.IsNil(scope.Arm([]string{"ip_rcv", "udp_rcv"})))
+	h.send(t, 1)
+	_, err := tracker.Barrier(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	lengths := make(map[string]uint32)
+	for _, o := range h.observations() {
+		if o.Kind != journey.Seen || o.Meta == nil || o.Packet == nil || o.Packet.Data[o.Packet.Network+9] != unix.IPPROTO_UDP {
+			continue
+		}
+		lengths[o.Probe.Name] = o.Meta.Len
+		qt.Check(t, qt.Equals(o.Meta.DataLen, uint32(0)))
+		qt.Check(t, qt.Equals(o.Sharing.Users, uint32(1)))
+		qt.Check(t, qt.Equals(o.Sharing.DataRef, uint32(1)))
+		qt.Check(t, qt.IsNil(o.GSO))
+	}
+	qt.Check(t, qt.DeepEquals(lengths, map[string]uint32{"ip_rcv": 31, "udp_rcv": 11}))
+}
+
 func TestNamespaceInTwoScopes(t *testing.T) {
 	tracker := sharedTracker(t)
 	h := newHost(t)

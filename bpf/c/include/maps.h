@@ -45,7 +45,7 @@ struct {
 volatile const __u64 wake_at = 4 << 20;
 
 // Set by user space. What is waited for wakes the reader while somebody waits; all else is read when it gets around to
-// it. A look at each event costs a fifth more, so metadata are told only if wanted.
+// it. Metadata make an event nearly twice as long, so they are told only if wanted.
 volatile __u32 attended;
 volatile __u32 meta_wanted;
 
