@@ -32,7 +32,10 @@ var _ = Describe("a packet that waits", func() {
 	// The first takes all that the bucket holds, and goes. The second is the same in every bit but its identity.
 	// Catches: the first one's end told of the second; and the doubt about the second that hides what is known of the first.
 	It("behind another one does not take over its end", func(ctx SpecContext) {
-		f := newFork(topology.Node{TC: "qdisc add dev eth1 root tbf rate 8bit burst 100 limit 10000"})
+		// What the kernel sends by itself, for IPv6, must not take what the bucket holds.
+		f := newFork(topology.Node{TC: `qdisc add dev eth1 root handle 1: prio
+qdisc add dev eth1 parent 1:3 handle 30: tbf rate 8bit burst 100 limit 10000
+filter add dev eth1 parent 1: protocol all prio 1 u32 match u8 0x45 0xff at 0 flowid 1:3`})
 		f.lab.Listen(f.monitor, 8081)
 		datagram := packet.Frame{Device: "eth1", Layers: frame(f.host, f.monitor)} // of 52 bytes: two are too many
 
