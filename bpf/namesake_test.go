@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -50,6 +51,11 @@ func TestNamesakes(t *testing.T) {
 		h.makeRegisterDevices(t)
 		scope := h.watch(t, tracker)
 		err := scope.Arm([]string{"ip_rcv", name})
+		if errors.Is(err, errNoTypes) {
+			// As on 7.2: what writes BTF leaves out functions whose namesakes it takes for different ones.
+			qt.Assert(t, qt.DeepEquals(scope.Probes(), []journey.Probe{dropProbe}))
+			return
+		}
 		if by := tracker.Features().Functions; by != kprobeMulti.name {
 			qt.Assert(t, qt.ErrorMatches(err,
 				`observe reg_vif_xmit: 2 functions have this name, and programs of the type `+by+` cannot tell them apart`))
