@@ -32,8 +32,8 @@
 //	  iptables table <name> hook <name> <verdict>
 //	  table <name> (<handle>) chain <name> (<handle>) handle <rule> <verdict> [(policy)] [chain <target>]
 //
-// Kinds are k for the entry of a function, kr for its return, tp and rtp for tracepoints. A task is its process, or
-// <thread>/<process> where they differ. Packets that a tunnel carries, packets that an ICMP error is about, and long lists of
+// Kinds are k for the entry of a function, kr for its return, tp and rtp for tracepoints. The number is the
+// process's; JSON has the thread's too. Packets that a tunnel carries, packets that an ICMP error is about, and long lists of
 // options follow the line of the packet, two columns further in for each level. "(truncated)" and "…" say that the
 // captured bytes end there.
 //

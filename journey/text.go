@@ -60,11 +60,7 @@ func (j *Journey) CopyNote(event int) string {
 }
 
 func (e *Event) header() string {
-	task := fmt.Sprint(e.PID)
-	if e.TID != 0 && e.TID != e.PID {
-		task = fmt.Sprintf("%d/%d", e.TID, e.PID)
-	}
-	return fmt.Sprintf("%d (%d) [%s] %s [%s] %s #%s (skb %x)", e.Time, e.CPU, e.Comm, task, e.Probe.Kind, e.Probe.Name,
+	return fmt.Sprintf("%d (%d) [%s] %d [%s] %s #%s (skb %x)", e.Time, e.CPU, e.Comm, e.PID, e.Probe.Kind, e.Probe.Name,
 		e.ID, e.SKB)
 }
 
