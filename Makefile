@@ -26,8 +26,9 @@ setup: waybill ## install what is missing, and fetch the kernel
 	@./ci/setup
 	@$(BUILD)/waybill kernel fetch $(KERNEL)
 
+# Without symbols for debuggers it is a third smaller, and so are the VMs that it boots.
 waybill: ## build the command, static, into build/
-	@go build -o $(BUILD)/waybill ./cmd/waybill
+	@go build -ldflags '-s -w' -o $(BUILD)/waybill ./cmd/waybill
 
 demo: setup ## show the journey of one dropped packet
 	@$(BUILD)/waybill demo --kernel $(KERNEL)

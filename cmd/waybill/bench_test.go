@@ -91,7 +91,7 @@ func (t *times) measure(b *testing.B, args []string) {
 
 func compile(b *testing.B, to, what string) {
 	b.Helper()
-	cmd := exec.Command("go", "build", "-o", to, what)
+	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", to, what)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	qt.Assert(b, qt.IsNil(err), qt.Commentf("%s", out))
