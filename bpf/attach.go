@@ -261,6 +261,9 @@ func (t *Tracker) attachTo(target target, g *group, loaded *ebpf.Collection) err
 			return attachError(target.request, err)
 		}
 		g.links = append([]link.Link{l}, g.links...) // what was attached last goes first
+		if err := t.pins.add(l); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -366,7 +369,7 @@ func (t *Tracker) detach(g *group) error {
 		}
 	}
 	for _, l := range g.links {
-		errs = append(errs, l.Close())
+		errs = append(errs, t.pins.remove(l), l.Close())
 	}
 	for _, c := range g.counters {
 		if c.program != nil {

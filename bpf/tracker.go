@@ -43,6 +43,7 @@ type Tracker struct {
 	nft        verdictProbe
 	absent     []string             // functions without which the tracker works
 	hooks      map[string]link.Link // what is always attached, by program
+	pins       *pins
 	reader     *ringbuf.Reader
 	readerDone chan struct{}
 	decoder    decoder // of the reader
@@ -85,6 +86,7 @@ func Open(opts Options) (*Tracker, error) {
 		probes:     probes{byRequest: make(map[request]*probe)},
 		barriers:   make(map[uint64]chan uint64),
 		hooks:      make(map[string]link.Link),
+		pins:       newPins(),
 		readerDone: make(chan struct{}),
 	}
 	if err := t.load(opts); err != nil {
@@ -219,6 +221,9 @@ func (t *Tracker) attachAlways() error {
 				return loadError(fmt.Errorf("attach %s: %w", strings.ReplaceAll(name, "_exit", ""), err))
 			}
 			t.hooks[name] = l
+			if err := t.pins.add(l); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -258,6 +263,8 @@ func (t *Tracker) Close() error {
 	for _, s := range scopes {
 		errs = append(errs, s.Close())
 	}
+	// First the pins, so that links are gone when they are closed.
+	errs = append(errs, t.pins.close())
 	for _, l := range t.hooks {
 		errs = append(errs, l.Close())
 	}
