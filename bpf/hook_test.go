@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -62,7 +63,7 @@ func TestSecondProgramsStandIn(t *testing.T) {
 	firsts := 0
 	for name, l := range tracker.hooks {
 		if !strings.HasSuffix(name, again) && tracker.hooks[name+again] != nil {
-			qt.Assert(t, qt.IsNil(l.Close()))
+			qt.Assert(t, qt.IsNil(errors.Join(tracker.pins.remove(l), l.Close())))
 			firsts++
 		}
 	}
