@@ -1,7 +1,6 @@
 package bpf
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -41,29 +40,22 @@ type decoder struct {
 	stacks  stacks
 	// observation is the last one; the next takes its place.
 	observation journey.Observation
-	used        bool // it has more in it than a sight
+	used        bool // it has more in it than a sight and a look
+	// made are looks to be filled in, made many at a time, and bytes is room for their packets.
+	made  []looked
+	bytes []byte
 	// The names that come again and again.
 	comm, device name
 }
 
 // decode turns a record into an observation, which is valid until the next one. It answers nil for an event at a probe
 // that is not among the given ones: another scope armed it.
-func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey.Probe) (*journey.Observation, error) {
+func (d *decoder) decode(raw []byte, h *trackerHeader, probes probeTable) (*journey.Observation, error) {
 	if int(h.Kind) >= len(kinds) || kinds[h.Kind] == 0 {
 		return nil, fmt.Errorf("read a record: unknown kind %d", h.Kind)
 	}
-	o := &d.observation
-	if d.used {
-		*o, d.used = journey.Observation{}, false
-	} else {
-		// What an assembler may have added to the last one, which was no more than a sight.
-		o.Comm, o.SocketCookie = "", 0
-		o.Device, o.NetNS, o.Conntrack, o.Packet = nil, nil, nil, nil
-	}
+	o := d.next()
 	o.Kind = kinds[h.Kind]
-	if o.Kind != journey.Seen {
-		d.used = true
-	}
 	o.Time, o.CPU, o.PID, o.SKB = h.Time, h.Cpu, h.Pid, h.Skb
 	o.ID = journey.ID{FirstSeen: h.FirstSeen, Head: h.FirstHead}
 	if trackerRecordKind(h.Kind) == trackerRecordKindKIND_RETURNED {
@@ -71,25 +63,7 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 	}
 	switch o.Kind {
 	case journey.Seen:
-		o.Mark = h.Value
-		if h.Probe == uint16(trackerLimitPROBE_KFREE_SKB) {
-			o.Probe = dropProbe
-			if err := d.decodeEvent(raw, h, o); err != nil {
-				return o, err
-			}
-			if _, wanted := probes[h.Probe]; !wanted {
-				return o, nil // the stack, if there is one, is for another scope
-			}
-			return o, d.decodeStack(raw, h, o, eventSize(h))
-		}
-		var ok bool
-		if o.Probe, ok = probes[h.Probe]; !ok {
-			return nil, nil
-		}
-		if err := d.decodeEvent(raw, h, o); err != nil {
-			return o, err
-		}
-		return o, d.decodeStack(raw, h, o, eventSize(h))
+		return d.decodeSight(raw, h, o, probes)
 	case journey.Looked:
 		o.Mark = h.Value
 		r, err := view[trackerLookRecord](raw)
@@ -99,34 +73,70 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes map[uint16]journey
 		d.look(&r.Told, h.Netns, &o.Event)
 	case journey.Origin:
 		o.SocketCookie = h.Value
-		o.NetNS = &journey.NetNS{Cookie: h.Netns}
+		o.NetNS = d.namespace(h.Netns)
 	case journey.Enqueued:
-		o.NetNS = &journey.NetNS{Cookie: h.Netns}
+		o.NetNS = d.namespace(h.Netns)
 	case journey.Shaped:
 		r, err := view[trackerShapedRecord](raw)
 		if err != nil {
 			return nil, err
 		}
-		o.NetNS = &journey.NetNS{Cookie: h.Netns}
-		o.Device = &journey.Device{Index: uint32(h.Value), Name: d.device.read(r.Device[:])}
+		o.NetNS = d.namespace(h.Netns)
+		o.Device = &journey.Device{Index: uint32(h.Value), Name: d.device.read(&r.Device)}
 	case journey.Parked:
 		if trackerPlace(h.Value) == trackerPlacePLACE_FRAGMENTS {
-			o.Place = journey.FragmentQueue
+			o.Place, d.used = journey.FragmentQueue, true
 		}
 	case journey.Cloned, journey.Moved:
-		o.Peer = h.Value
+		o.Peer, d.used = h.Value, true
 	case journey.TapEnter:
-		o.Shared = h.Value != 0
+		o.Shared, d.used = h.Value != 0, true
 	}
 	return o, nil
 }
 
+// next returns an empty observation. Clearing all of it would take longer than reading the record does: what most have is
+// cleared one by one.
+func (d *decoder) next() *journey.Observation {
+	o := &d.observation
+	if d.used {
+		*o, d.used = journey.Observation{}, false
+		return o
+	}
+	o.Probe, o.TID, o.Len, o.Mark, o.Fresh = journey.Probe{}, 0, 0, 0, false
+	o.Comm, o.SocketCookie = "", 0
+	o.Device, o.NetNS, o.Conntrack, o.Packet = nil, nil, nil, nil
+	return o
+}
+
+// namespace is the section for a namespace of which nothing but the cookie is told.
+func (d *decoder) namespace(cookie uint64) *journey.NetNS {
+	made := d.newLook()
+	made.netns.Cookie = cookie
+	return &made.netns
+}
+
+// decodeSight reads an event.
+func (d *decoder) decodeSight(raw []byte, h *trackerHeader, to *journey.Observation, probes probeTable) (*journey.Observation, error) {
+	var wanted bool
+	if h.Probe == uint16(trackerLimitPROBE_KFREE_SKB) {
+		_, wanted = probes.get(h.Probe) // if not, the stack, if there is one, is for another scope
+		to.Probe = dropProbe
+	} else if to.Probe, wanted = probes.get(h.Probe); !wanted {
+		return nil, nil
+	}
+	to.Mark = h.Value
+	if err := d.decodeEvent(raw, h, to); err != nil || h.Has&hasStack == 0 || !wanted {
+		return to, err
+	}
+	return to, d.decodeStack(raw, to, eventSize(h))
+}
+
 // decodeReturn reads what a function returned.
-func (d *decoder) decodeReturn(raw []byte, h *trackerHeader, to *journey.Observation,
-	probes map[uint16]journey.Probe) (*journey.Observation, error) {
+func (d *decoder) decodeReturn(raw []byte, h *trackerHeader, to *journey.Observation, probes probeTable) (*journey.Observation, error) {
 	d.used = true
 	var ok bool
-	if to.Probe, ok = probes[h.Probe]; !ok {
+	if to.Probe, ok = probes.get(h.Probe); !ok {
 		return nil, nil
 	}
 	if h.Netns != 0 {
@@ -136,7 +146,10 @@ func (d *decoder) decodeReturn(raw []byte, h *trackerHeader, to *journey.Observa
 		value := int64(h.Value)
 		to.Return = &value
 	}
-	return to, d.decodeStack(raw, h, to, unsafe.Sizeof(*h))
+	if h.Has&hasStack == 0 {
+		return to, nil
+	}
+	return to, d.decodeStack(raw, to, unsafe.Sizeof(*h))
 }
 
 const hasStack = uint8(trackerSectionHAS_STACK)
@@ -156,11 +169,8 @@ func eventSize(h *trackerHeader) uintptr {
 	return unsafe.Sizeof(trackerEvent{})
 }
 
-// decodeStack reads the stack, if there is one behind the record's own size.
-func (d *decoder) decodeStack(raw []byte, h *trackerHeader, to *journey.Observation, size uintptr) error {
-	if h.Has&hasStack == 0 {
-		return nil
-	}
+// decodeStack reads the stack behind the record's own size.
+func (d *decoder) decodeStack(raw []byte, to *journey.Observation, size uintptr) error {
 	if uintptr(len(raw)) < size {
 		return fmt.Errorf("read a record: %d bytes, and a stack behind the first %d", len(raw), size)
 	}
@@ -173,18 +183,17 @@ func (d *decoder) decodeStack(raw []byte, h *trackerHeader, to *journey.Observat
 }
 
 // name is a name that was read, and is likely to be read again.
-type name string
+type name struct {
+	field [16]int8
+	text  string
+}
 
 // read returns the C string in a fixed field.
-func (n *name) read(field []int8) string {
-	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(field))), len(field))
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
+func (n *name) read(field *[16]int8) string {
+	if *field != n.field {
+		n.field, n.text = *field, text(field[:])
 	}
-	if string(b) != string(*n) {
-		*n = name(b)
-	}
-	return string(*n)
+	return n.text
 }
 
 // decodeEvent reads what follows the header of an event.
@@ -194,7 +203,10 @@ func (d *decoder) decodeEvent(raw []byte, h *trackerHeader, to *journey.Observat
 		return err
 	}
 	to.TID, to.Len = e.Tid, e.Len
-	d.used = h.Has != 0
+	if h.Has == 0 {
+		return nil
+	}
+	d.used = h.Has != uint8(trackerSectionHAS_LOOK)
 	switch h.Has &^ hasStack {
 	case uint8(trackerSectionHAS_LOOK):
 		l, err := view[trackerLookEvent](raw)
@@ -252,30 +264,56 @@ func decodeMeta(length uint32, m *trackerMeta, to *journey.Event) {
 	}
 }
 
-// looked is what a look has room for, in one piece of memory.
+// looked is what a look has room for, beside the packet's bytes.
 type looked struct {
 	packet journey.Packet
 	vlan   journey.VLAN
 	device journey.Device
 	netns  journey.NetNS
-	data   [trackerLimitPACKET_BYTES]byte
+}
+
+// made at once.
+const (
+	looksAtOnce = 32
+	bytesAtOnce = looksAtOnce * int(trackerLimitPACKET_BYTES)
+)
+
+// newLook returns room for a look. A few looks that are kept keep others of the same time.
+func (d *decoder) newLook() *looked {
+	if len(d.made) == 0 {
+		d.made = make([]looked, looksAtOnce)
+	}
+	l := &d.made[0]
+	d.made = d.made[1:]
+	return l
+}
+
+// copyBytes returns a copy of a packet's bytes.
+func (d *decoder) copyBytes(from []byte) []byte {
+	if len(d.bytes) < len(from) {
+		d.bytes = make([]byte, bytesAtOnce)
+	}
+	n := copy(d.bytes, from)
+	out := d.bytes[:n:n]
+	d.bytes = d.bytes[n:]
+	return out
 }
 
 // look reads what a packet looks like.
 func (d *decoder) look(t *trackerTold, netns uint64, to *journey.Event) {
-	l, made := &t.Look, &looked{}
-	to.Comm, to.TID, to.SocketCookie = d.comm.read(t.Comm[:]), l.Tid, l.Socket
+	l, made := &t.Look, d.newLook()
+	to.Comm, to.TID, to.SocketCookie = d.comm.read(&t.Comm), l.Tid, l.Socket
 	if netns != 0 {
-		made.netns = journey.NetNS{Cookie: netns, Inum: l.Inum}
+		made.netns.Cookie, made.netns.Inum = netns, l.Inum
 		to.NetNS = &made.netns
 	}
 	if l.Ifindex != 0 {
-		made.device = journey.Device{Index: l.Ifindex, Name: d.device.read(t.Device[:]), RxIndex: l.RxIfindex}
+		made.device = journey.Device{Index: l.Ifindex, Name: d.device.read(&t.Device), RxIndex: l.RxIfindex}
 		to.Device = &made.device
 	}
 	if l.Captured != 0 {
-		n := copy(made.data[:], l.Packet[:min(int(l.Captured), len(l.Packet))])
-		made.packet = journey.Packet{Proto: l.Protocol, Network: min(int(l.Network), n), Data: made.data[:n:n]}
+		data := d.copyBytes(l.Packet[:min(int(l.Captured), len(l.Packet))])
+		made.packet.Proto, made.packet.Network, made.packet.Data = l.Protocol, min(int(l.Network), len(data)), data
 		to.Packet = &made.packet
 		if l.VlanProto != 0 {
 			made.vlan = journey.VLAN{Proto: l.VlanProto, TCI: l.VlanTci}

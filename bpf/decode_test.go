@@ -48,16 +48,23 @@ func words(a netip.Addr) [4]uint32 {
 var (
 	client = netip.MustParseAddr("172.16.42.1")
 	server = netip.MustParseAddr("172.16.42.2")
-	armed  = map[uint16]journey.Probe{
+	armed  = table(map[uint16]journey.Probe{
 		1: {Kind: journey.Function, Name: "ip_rcv"},
 		2: {Kind: journey.Function, Name: "__nft_trace_packet"},
-	}
+	})
 	addresses = cmpopts.EquateComparable(netip.Addr{})
 
 	decoding = decoder{stacks: stacks{ask: func(address uint64, _ bool) (string, error) {
 		return fmt.Sprintf("f%d+0x20/0x40 [veth]", address), nil
 	}}, reasons: &dropReasons{types: btf.NewCache(), read: map[string]bool{}, names: map[uint32]string{2: "NOT_SPECIFIED", 8: "NETFILTER_DROP"}}}
 )
+
+func table(probes map[uint16]journey.Probe) (t probeTable) {
+	for number, p := range probes {
+		t.set(number, p)
+	}
+	return t
+}
 
 var sampleHeader = trackerHeader{
 	Time: 100, FirstSeen: 90, FirstHead: 0xabc, Skb: 0xdef, Value: 11, Netns: 7, Scope: 1, Cpu: 3, Pid: 42,
@@ -136,7 +143,7 @@ func TestDecodeEvent(t *testing.T) {
 		Mark: 11,
 		Len:  31,
 		Event: journey.Event{
-			Time: 100, CPU: 3, PID: 42, TID: 43, Probe: armed[1], ID: journey.ID{FirstSeen: 90, Head: 0xabc}, SKB: 0xdef,
+			Time: 100, CPU: 3, PID: 42, TID: 43, Probe: armed[0][1], ID: journey.ID{FirstSeen: 90, Head: 0xabc}, SKB: 0xdef,
 		},
 	}, addresses))
 }
@@ -310,6 +317,43 @@ func TestDecodeTables(t *testing.T) {
 		&journey.IPTables{Family: "ip6", Table: "mangle", Hook: "output", Verdict: "queue"}))
 	i.Family = 7
 	qt.Check(t, qt.Equals(decodeOne(t, bytesOf(&i)).IPTables.Family, "family 7"))
+}
+
+// TestDecodeAfterOthers decodes every kind of record after every other: nothing of the one may be left in the other.
+func TestDecodeAfterOthers(t *testing.T) {
+	var records [][]byte
+	for kind := range kinds {
+		h := sampleHeader
+		h.Kind, h.Probe = uint8(kind), 1
+		whole := sampleLook() // longer than what any of these needs
+		whole.H = h
+		records = append(records, bytesOf(&whole))
+	}
+	look, plain := sampleLook(), sampleEvent(2, 0)
+	told := trackerLookEvent{E: sampleEvent(1, trackerSectionHAS_LOOK), Told: look.Told}
+	drop := trackerDropEvent{E: sampleEvent(uint16(trackerLimitPROBE_KFREE_SKB), trackerSectionHAS_DROP)}
+	meta := trackerMetaEvent{E: sampleEvent(1, trackerSectionHAS_META), M: trackerMeta{GsoSize: 1, Hash: 2, Users: 3}}
+	tables := trackerIptablesEvent{E: sampleEvent(1, trackerSectionHAS_IPTABLES), Hook: 1, Family: 2}
+	verdict := trackerNftEvent{E: sampleEvent(2, trackerSectionHAS_NFT), RuleHandle: 7}
+	stack := slices.Concat(bytesOf(new(sampleEvent(1, trackerSectionHAS_STACK))), bytesOf(&trackerStack{Frames: 2}))
+	records = append(records, bytesOf(&plain), bytesOf(&told), bytesOf(&drop), bytesOf(&meta), bytesOf(&tables), bytesOf(&verdict), stack)
+
+	decode := func(d *decoder, raw []byte) *journey.Observation {
+		h, err := headerOf(raw)
+		qt.Assert(t, qt.IsNil(err))
+		o, err := d.decode(raw, h, armed)
+		if err != nil {
+			return nil // the kind that is none
+		}
+		return o
+	}
+	for i, first := range records {
+		for k, second := range records {
+			used, fresh := decoder{stacks: decoding.stacks, reasons: decoding.reasons}, decoder{stacks: decoding.stacks, reasons: decoding.reasons}
+			decode(&used, first)
+			qt.Check(t, qt.CmpEquals(decode(&used, second), decode(&fresh, second), addresses), qt.Commentf("%d after %d", k, i))
+		}
+	}
 }
 
 func TestDecodeOtherScopesProbe(t *testing.T) {

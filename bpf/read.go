@@ -134,9 +134,15 @@ func (t *Tracker) attend(change int) error {
 // view overlays a record of the ring buffer with its generated type. The bytes are 8-aligned and live until the next
 // read.
 func view[T any](raw []byte) (*T, error) {
-	var t T
-	if len(raw) < int(unsafe.Sizeof(t)) {
-		return nil, fmt.Errorf("read a record: %d bytes, where a %T has %d", len(raw), t, unsafe.Sizeof(t))
+	t := (*T)(unsafe.Pointer(unsafe.SliceData(raw)))
+	if len(raw) < int(unsafe.Sizeof(*t)) {
+		return nil, cut[T](raw)
 	}
-	return (*T)(unsafe.Pointer(unsafe.SliceData(raw))), nil
+	return t, nil
+}
+
+// cut is the error for a record that is shorter than its type.
+func cut[T any](raw []byte) error {
+	var t T
+	return fmt.Errorf("read a record: %d bytes, where a %T has %d", len(raw), t, unsafe.Sizeof(t))
 }

@@ -148,7 +148,25 @@ func (t *Tracker) load(opts Options) error {
 	if t.reader, err = ringbuf.NewReader(t.collection.Maps[trackerMapRecords]); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
-	return t.attachAlways()
+	if err := t.attachAlways(); err != nil {
+		return err
+	}
+	t.forgetSources()
+	return nil
+}
+
+// forgetSources lets go of what will not be loaded again, and of the lines of C that instructions were compiled from: they
+// are two thirds of the objects that each garbage collection would go through, and loading a program without them is
+// quicker.
+func (t *Tracker) forgetSources() {
+	t.spec.Programs, t.byRegister = nil, nil
+	for _, program := range t.entries {
+		for i, instruction := range program.Instructions {
+			if btf.FuncMetadata(&instruction) == nil { // of a function the kernel wants no line at all, or the first
+				program.Instructions[i] = instruction.WithSource(nil)
+			}
+		}
+	}
 }
 
 // leaveOut removes the programs of functions that the kernel does not have, if the tracker does without them.

@@ -71,9 +71,13 @@ type trackerIdentity struct {
 	FirstSeen  uint64
 	FirstHead  uint64
 	Look       uint64
+	Tid        uint32
+	Pad        uint32
 	Scope      uint32
-	Originated uint16
-	Parked     uint16
+	Originated uint8
+	Parked     uint8
+	Waits      uint8
+	Moves      uint8
 }
 
 type trackerIptablesEvent struct {
@@ -102,10 +106,6 @@ type trackerLook struct {
 	_            structs.HostLayout
 	Netns        uint64
 	Socket       uint64
-	Nfct         uint64
-	Labels       [2]uint64
-	CtStatus     uint32
-	CtMark       uint32
 	Tid          uint32
 	Inum         uint32
 	Ifindex      uint32
@@ -117,7 +117,11 @@ type trackerLook struct {
 	VlanTci      uint16
 	CtProtocol   uint8
 	CtProtoState uint8
-	Pad          uint32
+	Pid          uint32
+	Nfct         uint64
+	CtStatus     uint32
+	CtMark       uint32
+	Labels       [2]uint64
 	Packet       [128]uint8
 }
 

@@ -147,6 +147,7 @@ func (p *packet) add(o *Observation) {
 // look is what a packet looked like at some of its events.
 type look struct {
 	mark         uint64
+	tid          uint32
 	comm         string
 	socketCookie uint64
 	device       *Device
@@ -156,7 +157,12 @@ type look struct {
 }
 
 func (p *packet) addLook(o *Observation) *look {
-	p.looks = append(p.looks, look{o.Mark, o.Comm, o.SocketCookie, o.Device, o.NetNS, o.Conntrack, o.Packet})
+	for i := len(p.looks) - 1; i >= 0 && o.Comm == ""; i-- {
+		if p.looks[i].tid == o.TID {
+			o.Comm = p.looks[i].comm
+		}
+	}
+	p.looks = append(p.looks, look{o.Mark, o.TID, o.Comm, o.SocketCookie, o.Device, o.NetNS, o.Conntrack, o.Packet})
 	return &p.looks[len(p.looks)-1]
 }
 

@@ -152,7 +152,8 @@ const (
 	// Released: SKB let go of the packet's data. The skb is gone.
 	Released
 	// Looked tells what the packet looks like, in the sections that change seldom: Packet, Device, NetNS and Conntrack,
-	// with the task's name and the socket's cookie. The events that name its Mark had this look.
+	// with the task's name and the socket's cookie. The events that name its Mark had this look. If Comm is empty, it is that of
+	// the packet's last look in the same thread.
 	Looked
 )
 

@@ -162,21 +162,27 @@ HOOK(PART_REPORTS, "fexit/tcp_queue_rcv", tcp_queue_rcv_exit, struct sock *sk, s
 	return 0;
 }
 
-static __always_inline void wait_for(struct sk_buff *skb, const struct identity *id, __u32 what, __u64 netns)
+// Notes that an skb of the packet waits, if the packet is known, and returns where its identity is kept.
+static __always_inline struct identity *wait_for(struct sk_buff *skb, struct identity *id, __u32 what, __u64 netns)
 {
-	struct wait w = {.id = *id, .netns = netns, .what = what};
+	struct identity *kept = known(skb, id);
 	__u64 key = (__u64)skb;
 
-	if (bpf_map_update_elem(&waiting, &key, &w, BPF_ANY))
-		lost(id->scope, LOSS_PENDING_FULL);
+	if (kept) {
+		struct wait w = {.id = *id, .netns = netns, .what = what};
+
+		kept->waits = 1; // before the skb can be let go
+		if (bpf_map_update_elem(&waiting, &key, &w, BPF_ANY))
+			lost(id->scope, LOSS_PENDING_FULL);
+	}
+	return kept;
 }
 
 HOOK(PART_REPORTS, "fentry/tcp_data_queue", tcp_data_queue, struct sock *sk, struct sk_buff *skb)
 {
 	struct identity id;
 
-	if (known(skb, &id))
-		wait_for(skb, &id, WAITS_FOR_TCP, sk->__sk_common.skc_net.net->net_cookie);
+	wait_for(skb, &id, WAITS_FOR_TCP, sk->__sk_common.skc_net.net->net_cookie);
 	return 0;
 }
 
@@ -208,9 +214,8 @@ HOOK(PART_REPORTS, "fentry/dev_qdisc_enqueue", dev_qdisc_enqueue, struct sk_buff
 	struct shaped_record *r;
 	struct identity id;
 
-	if (!known(skb, &id))
+	if (!wait_for(skb, &id, WAITS_FOR_QDISC, 0))
 		return 0;
-	wait_for(skb, &id, WAITS_FOR_QDISC, 0);
 	r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
 	if (!r) {
 		lost(id.scope, LOSS_RING_FULL);

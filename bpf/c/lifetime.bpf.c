@@ -7,18 +7,20 @@
 
 // --- Ends -----------------------------------------------------------------------------------------------------------
 
-static __always_inline int is_moving(struct sk_buff *skb)
+static __always_inline int is_moving(struct sk_buff *skb, const struct identity *id)
 {
 	__u64 key = (__u64)skb;
 
-	return bpf_map_lookup_elem(&moving, &key) != 0;
+	return id->moves && bpf_map_lookup_elem(&moving, &key);
 }
 
 static __always_inline void forget(struct sk_buff *skb)
 {
 	__u64 head = (__u64)skb->head;
 
-	bpf_map_delete_elem(&identities, &head);
+	// Looking is cheaper than deleting, and most packets of a machine are nobody's.
+	if (bpf_map_lookup_elem(&identities, &head))
+		bpf_map_delete_elem(&identities, &head);
 }
 
 static __always_inline void release(struct sk_buff *skb)
@@ -26,9 +28,10 @@ static __always_inline void release(struct sk_buff *skb)
 	__u64 key = (__u64)skb;
 	struct identity id;
 
-	if (!known(skb, &id))
+	if (!known(skb, &id) || is_moving(skb, &id))
 		return;
-	bpf_map_delete_elem(&waiting, &key);
+	if (id.waits)
+		bpf_map_delete_elem(&waiting, &key);
 	report(KIND_RELEASED, &id, (__u64)skb, 0, 0);
 }
 
@@ -55,8 +58,7 @@ static __always_inline void absorb(struct sk_buff *skb)
 // a head is being exchanged, the skb lets go of the old one only.
 HOOK(PART_REPORTS, "fentry/skb_release_data", skb_release_data, struct sk_buff *skb)
 {
-	if (!is_moving(skb))
-		release(skb);
+	release(skb);
 	return 0;
 }
 
@@ -141,10 +143,14 @@ int BPF_PROG(build_skb_around, struct sk_buff *skb, void *data)
 static __always_inline void begin_move(struct sk_buff *skb)
 {
 	__u64 key = (__u64)skb;
-	struct identity id;
+	struct identity id, *kept = known(skb, &id);
 
-	if (known(skb, &id) && bpf_map_update_elem(&moving, &key, &id, BPF_ANY))
+	if (!kept)
+		return;
+	if (bpf_map_update_elem(&moving, &key, &id, BPF_ANY))
 		lost(id.scope, LOSS_PENDING_FULL);
+	else
+		kept->moves = 1;
 }
 
 static __always_inline void end_move(struct sk_buff *skb, int error)
@@ -205,23 +211,17 @@ HOOK(PART_ENDS, "fexit/pskb_carve_inside_nonlinear", pskb_carve_inside_nonlinear
 static __always_inline int sending(struct sk_buff *skb)
 {
 	struct sock *sk = skb->sk;
-	struct identity *id;
 	struct subject s;
-	__u64 head;
 
 	if (!identify(&s, skb))
 		return 0;
-	head = (__u64)skb->head;
-	id = bpf_map_lookup_elem(&identities, &head);
-	if (!id)
-		return 0;
-	if (id->parked) {
-		id->parked = 0;
+	if (s.kept->parked) {
+		s.kept->parked = 0;
 		report(KIND_RESUMED, &s.id, (__u64)skb, 0, 0);
 	}
-	if (id->originated)
+	if (s.kept->originated)
 		return 0;
-	id->originated = 1;
+	s.kept->originated = 1;
 	report(KIND_ORIGIN, &s.id, (__u64)skb, sk ? sk->__sk_common.skc_cookie.counter : 0,
 	       s.net ? s.net->net_cookie : 0);
 	return 0;

@@ -6,7 +6,8 @@
 
 #include "maps.h"
 
-static __always_inline void fill_header(struct header *h, __u8 kind, const struct identity *id, __u64 skb, __u64 value)
+static __always_inline void fill_header_for(struct header *h, __u8 kind, const struct identity *id, __u64 skb, __u64 value,
+					    __u32 pid)
 {
 	h->time = bpf_ktime_get_ns();
 	h->first_seen = id->first_seen;
@@ -16,10 +17,15 @@ static __always_inline void fill_header(struct header *h, __u8 kind, const struc
 	h->netns = 0;
 	h->scope = id->scope;
 	h->cpu = bpf_get_smp_processor_id();
-	h->pid = bpf_get_current_pid_tgid() >> 32;
+	h->pid = pid;
 	h->probe = 0;
 	h->kind = kind;
 	h->has = 0;
+}
+
+static __always_inline void fill_header(struct header *h, __u8 kind, const struct identity *id, __u64 skb, __u64 value)
+{
+	fill_header_for(h, kind, id, skb, value, bpf_get_current_pid_tgid() >> 32);
 }
 
 // Reports something in the life of a packet.
@@ -80,17 +86,19 @@ struct subject {
 	struct net_device *dev; // NULL if unknown
 	struct net *net;	// NULL if unknown
 	struct identity id;
+	// Where the identity is kept: for notes about it, not for reading it again. If the packet ends on another CPU meanwhile, it
+	// is another packet's by now.
+	struct identity *kept;
 };
 
-static __always_inline int known(struct sk_buff *skb, struct identity *id)
+static __always_inline struct identity *known(struct sk_buff *skb, struct identity *id)
 {
 	__u64 head = (__u64)skb->head;
 	struct identity *found = bpf_map_lookup_elem(&identities, &head);
 
-	if (!found)
-		return 0;
-	*id = *found;
-	return 1;
+	if (found)
+		*id = *found;
+	return found;
 }
 
 // Finds the packet's identity, or gives it one if its namespace is in scope. A known packet is followed wherever it is.
@@ -103,7 +111,8 @@ static __always_inline int identify(struct subject *s, struct sk_buff *skb)
 	s->skb = skb;
 	s->dev = device_of(skb);
 	s->net = netns_of(skb, s->dev);
-	if (known(skb, &s->id))
+	s->kept = known(skb, &s->id);
+	if (s->kept)
 		return 1;
 	if (!s->net)
 		return 0;
@@ -116,12 +125,14 @@ static __always_inline int identify(struct subject *s, struct sk_buff *skb)
 	s->id.first_head = head;
 	s->id.scope = *scope;
 	s->id.look = 0;
-	s->id.originated = s->id.parked = 0;
+	s->id.tid = s->id.pad = 0;
+	s->id.originated = s->id.parked = s->id.waits = s->id.moves = 0;
 	if (bpf_map_update_elem(&identities, &head, &s->id, BPF_ANY)) {
 		lost(s->id.scope, LOSS_IDENTITIES_FULL);
 		return 0;
 	}
-	return 1;
+	s->kept = bpf_map_lookup_elem(&identities, &head);
+	return s->kept != 0;
 }
 
 #endif

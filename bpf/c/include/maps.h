@@ -11,9 +11,13 @@ struct identity {
 	__u64 first_seen;
 	__u64 first_head;
 	__u64 look; // mark of the last one that was told, 0 before the first
+	__u32 tid;  // of the task at that look
+	__u32 pad;
 	__u32 scope;
-	__u16 originated; // 1 once KIND_ORIGIN was reported
-	__u16 parked;     // 1 from the call that may put it on a neighbour's queue until it is sent
+	__u8 originated; // 1 once KIND_ORIGIN was reported
+	__u8 parked;	 // 1 from the call that may put it on a neighbour's queue until it is sent
+	__u8 waits;	 // 1 once an skb of it was in the map waiting
+	__u8 moves;	 // 1 once an skb of it was in the map moving
 };
 
 // Losses are counted for the scope whose packet suffered them.

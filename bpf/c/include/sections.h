@@ -88,6 +88,7 @@ static __always_inline void look_at_conntrack(struct look *l, struct sk_buff *sk
 static __always_inline void look_at(struct look *l, const struct subject *s)
 {
 	struct sock *sk = s->skb->sk;
+	__u64 task = bpf_get_current_pid_tgid();
 
 	__builtin_memset(l, 0, sizeof(*l));
 	if (s->net) {
@@ -96,13 +97,20 @@ static __always_inline void look_at(struct look *l, const struct subject *s)
 	}
 	if (sk && sends_packets(sk))
 		l->socket = sk->__sk_common.skc_cookie.counter;
-	l->tid = bpf_get_current_pid_tgid();
+	l->tid = task;
+	l->pid = task >> 32;
 	if (s->dev)
 		l->ifindex = s->dev->ifindex;
 	l->rx_ifindex = s->skb->skb_iif;
 	look_at_packet(l, s->skb);
 	look_at_vlan(l, s->skb);
 	look_at_conntrack(l, s->skb);
+}
+
+static __always_inline __u64 mix(__u64 mark, __u64 word)
+{
+	mark = (mark ^ word) * 0x9e3779b97f4a7c15; // 2^64 over the golden ratio (Knuth 6.4)
+	return mark ^ mark >> 32;
 }
 
 // The mark of a look: a hash, and never 0. It covers the time of first sight, so that packets never share one, not even if an
@@ -113,9 +121,17 @@ static __always_inline __u64 mark_of(const struct look *l, const struct identity
 	__u64 mark = id->first_seen;
 
 #pragma unroll
-	for (__u32 i = 0; i < sizeof(*l) / sizeof(*word); i++) {
-		mark = (mark ^ word[i]) * 0x9e3779b97f4a7c15; // 2^64 over the golden ratio (Knuth 6.4)
-		mark ^= mark >> 32;
+	for (__u32 i = 0; i < offsetof(struct look, ct_status) / sizeof(*word); i++)
+		mark = mix(mark, word[i]);
+	if (l->nfct)
+#pragma unroll
+		for (__u32 i = offsetof(struct look, ct_status) / sizeof(*word); i < offsetof(struct look, packet) / sizeof(*word); i++)
+			mark = mix(mark, word[i]);
+#pragma unroll
+	for (__u32 i = 0; i < PACKET_BYTES / sizeof(*word); i++) {
+		if (i * sizeof(*word) >= l->captured)
+			break;
+		mark = mix(mark, word[offsetof(struct look, packet) / sizeof(*word) + i]);
 	}
 	return mark | 1;
 }
@@ -149,7 +165,10 @@ static __always_inline void tell(struct told *t, const struct subject *s, const 
 {
 	t->look = *l;
 	__builtin_memset(t->pad, 0, sizeof(t->pad));
-	bpf_get_current_comm(t->comm, sizeof(t->comm));
+	if (l->tid && l->tid == s->id.tid) // each CPU has an idle task 0, with a name of its own
+		t->comm[0] = 0;
+	else
+		bpf_get_current_comm(t->comm, sizeof(t->comm));
 	if (s->dev)
 		bpf_probe_read_kernel(t->device, sizeof(t->device), s->dev->name);
 	else
@@ -158,13 +177,10 @@ static __always_inline void tell(struct told *t, const struct subject *s, const 
 }
 
 // Notes that a look was told. Not earlier: events that only name it must come after it.
-static __always_inline void set_told(const struct subject *s, __u64 mark)
+static __always_inline void set_told(const struct subject *s, const struct look *l, __u64 mark)
 {
-	__u64 head = (__u64)s->skb->head;
-	struct identity *id = bpf_map_lookup_elem(&identities, &head);
-
-	if (id)
-		id->look = mark;
+	s->kept->tid = l->tid;
+	s->kept->look = mark;
 }
 
 static __always_inline void tell_apart(const struct subject *s, const struct look *l, __u64 mark)
@@ -175,17 +191,17 @@ static __always_inline void tell_apart(const struct subject *s, const struct loo
 		lost(s->id.scope, LOSS_LOOK);
 		return;
 	}
-	fill_header(&r->h, KIND_LOOK, &s->id, (__u64)s->skb, mark);
+	fill_header_for(&r->h, KIND_LOOK, &s->id, (__u64)s->skb, mark, l->pid);
 	r->h.netns = l->netns;
 	tell(&r->told, s, l);
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
-	set_told(s, mark);
+	set_told(s, l, mark);
 }
 
 static __always_inline void fill_event(struct event *e, const struct subject *s, const struct look *l, __u64 mark,
 				       __u16 probe)
 {
-	fill_header(&e->h, KIND_EVENT, &s->id, (__u64)s->skb, mark);
+	fill_header_for(&e->h, KIND_EVENT, &s->id, (__u64)s->skb, mark, l->pid);
 	e->h.probe = probe;
 	e->h.netns = l->netns;
 	e->tid = l->tid;
@@ -251,7 +267,7 @@ static __always_inline void report_event(const struct subject *s, __u16 probe)
 	told->e.h.has = HAS_LOOK;
 	tell(&told->told, s, &l);
 	bpf_ringbuf_submit(told, wake(0));
-	set_told(s, mark);
+	set_told(s, &l, mark);
 }
 
 static __always_inline void fill_meta(struct meta *m, struct sk_buff *skb)
