@@ -101,6 +101,12 @@ func play(role string) int {
 		// A program's own words in the log are not the kernel's.
 		_ = os.WriteFile("/dev/kmsg", []byte("<4>WARNING: not by the kernel"), 0)
 		return 4
+	case "lockup":
+		if err := lockUp(); err != nil {
+			fmt.Fprintf(os.Stderr, "%+v\n", err)
+			return 1
+		}
+		return 0
 	case "panic":
 		if err := os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0); err != nil {
 			fmt.Fprintln(os.Stderr, err)

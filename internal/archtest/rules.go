@@ -35,7 +35,7 @@ var libraries = []struct {
 	folders []string
 	tests   []string
 }{
-	{path: "github.com/cilium/ebpf", folders: []string{"bpf", "topology", "internal/leak", "bench"}},
+	{path: "github.com/cilium/ebpf", folders: []string{"bpf", "topology", "internal/leak", "bench"}, tests: []string{"vm"}},
 	{
 		path:    "github.com/vishvananda",
 		folders: []string{"topology", "internal/netns"},
