@@ -90,6 +90,9 @@ func (t *Tracker) Watch(cookies []uint64, sink func(*journey.Observation)) (*Sco
 		return nil, errors.Join(err, s.Close())
 	}
 	s.base = base
+	if err := t.widen(cookies); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	for _, c := range cookies {
 		if err := t.collection.Maps[trackerMapScopes].Update(c, s.number, ebpf.UpdateNoExist); err != nil {
 			if errors.Is(err, ebpf.ErrKeyExist) {
@@ -100,6 +103,22 @@ func (t *Tracker) Watch(cookies []uint64, sink func(*journey.Observation)) (*Sco
 		s.cookies = append(s.cookies, c)
 	}
 	return s, nil
+}
+
+// widen has the programs look for the scope of packets in these namespaces. It is not undone when they are gone: cookies only
+// rise, so those of a process's labs lie side by side.
+func (t *Tracker) widen(cookies []uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range cookies {
+		t.firstCookie, t.lastCookie = min(t.firstCookie, c), max(t.lastCookie, c)
+	}
+	err := errors.Join(t.collection.Variables[trackerVarFirstCookie].Set(t.firstCookie),
+		t.collection.Variables[trackerVarLastCookie].Set(t.lastCookie))
+	if err != nil {
+		return fmt.Errorf("watch namespaces: %w", err)
+	}
+	return nil
 }
 
 // Arm observes probes for this scope. It arms all of them or none. A probe is written

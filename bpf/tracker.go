@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -58,14 +59,15 @@ type Tracker struct {
 	arming sync.Mutex // guards probes
 	probes probes
 
-	mu        sync.Mutex
-	scopes    map[uint32]*Scope
-	reading   *Scope // whose record was read last
-	lastScope uint32
-	barriers  map[uint64]chan uint64
-	lastBar   uint64
-	readErr   error
-	closed    bool
+	mu                      sync.Mutex
+	scopes                  map[uint32]*Scope
+	reading                 *Scope // whose record was read last
+	firstCookie, lastCookie uint64 // of namespaces that were watched
+	lastScope               uint32
+	barriers                map[uint64]chan uint64
+	lastBar                 uint64
+	readErr                 error
+	closed                  bool
 }
 
 // optional lists the functions that a kernel may lack, because the compiler made them part of their callers or because
@@ -88,6 +90,8 @@ func Open(opts Options) (*Tracker, error) {
 		hooks:      make(map[string]link.Link),
 		pins:       newPins(),
 		readerDone: make(chan struct{}),
+
+		firstCookie: math.MaxUint64,
 	}
 	if err := t.load(opts); err != nil {
 		close(t.readerDone) // nobody reads yet

@@ -452,6 +452,7 @@ const (
 	trackerProgUdpEnqueueExitAgain               = "udp_enqueue_exit_again"
 	trackerVarAttended                           = "attended"
 	trackerVarDropStacks                         = "drop_stacks"
+	trackerVarFirstCookie                        = "first_cookie"
 	trackerVarKeepCookie                         = "keep_cookie"
 	trackerVarKeepDropEvent                      = "keep_drop_event"
 	trackerVarKeepEvent                          = "keep_event"
@@ -474,6 +475,8 @@ const (
 	trackerVarKeepStack                          = "keep_stack"
 	trackerVarKeepSymbolArgs                     = "keep_symbol_args"
 	trackerVarKeepTold                           = "keep_told"
+	trackerVarKnownHeads                         = "known_heads"
+	trackerVarLastCookie                         = "last_cookie"
 	trackerVarMetaWanted                         = "meta_wanted"
 	trackerVarWakeAt                             = "wake_at"
 )
@@ -664,6 +667,7 @@ type trackerMapSpecs struct {
 type trackerVariableSpecs struct {
 	Attended          *ebpf.VariableSpec `ebpf:"attended"`
 	DropStacks        *ebpf.VariableSpec `ebpf:"drop_stacks"`
+	FirstCookie       *ebpf.VariableSpec `ebpf:"first_cookie"`
 	KeepCookie        *ebpf.VariableSpec `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.VariableSpec `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.VariableSpec `ebpf:"keep_event"`
@@ -686,6 +690,8 @@ type trackerVariableSpecs struct {
 	KeepStack         *ebpf.VariableSpec `ebpf:"keep_stack"`
 	KeepSymbolArgs    *ebpf.VariableSpec `ebpf:"keep_symbol_args"`
 	KeepTold          *ebpf.VariableSpec `ebpf:"keep_told"`
+	KnownHeads        *ebpf.VariableSpec `ebpf:"known_heads"`
+	LastCookie        *ebpf.VariableSpec `ebpf:"last_cookie"`
 	MetaWanted        *ebpf.VariableSpec `ebpf:"meta_wanted"`
 	WakeAt            *ebpf.VariableSpec `ebpf:"wake_at"`
 }
@@ -741,6 +747,7 @@ func (m *trackerMaps) Close() error {
 type trackerVariables struct {
 	Attended          *ebpf.Variable `ebpf:"attended"`
 	DropStacks        *ebpf.Variable `ebpf:"drop_stacks"`
+	FirstCookie       *ebpf.Variable `ebpf:"first_cookie"`
 	KeepCookie        *ebpf.Variable `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.Variable `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.Variable `ebpf:"keep_event"`
@@ -763,6 +770,8 @@ type trackerVariables struct {
 	KeepStack         *ebpf.Variable `ebpf:"keep_stack"`
 	KeepSymbolArgs    *ebpf.Variable `ebpf:"keep_symbol_args"`
 	KeepTold          *ebpf.Variable `ebpf:"keep_told"`
+	KnownHeads        *ebpf.Variable `ebpf:"known_heads"`
+	LastCookie        *ebpf.Variable `ebpf:"last_cookie"`
 	MetaWanted        *ebpf.Variable `ebpf:"meta_wanted"`
 	WakeAt            *ebpf.Variable `ebpf:"wake_at"`
 }

@@ -115,7 +115,7 @@ HOOK(PART_REPORTS, "fexit/__sock_queue_rcv_skb", sock_queue_exit, struct sock *s
 // Sets or clears the mark by which the packet's next transmission is recognized as its way out of a neighbour's queue.
 static __always_inline void set_parked(__u64 head, __u16 parked)
 {
-	struct identity *id = bpf_map_lookup_elem(&identities, &head);
+	struct identity *id = identity_at(head);
 
 	if (id)
 		id->parked = parked;
@@ -308,7 +308,7 @@ static long absorb_next(__u32 i, struct fragments *f)
 	if (!fragment)
 		return 1;
 	head = (__u64)BPF_CORE_READ(fragment, head);
-	found = bpf_map_lookup_elem(&identities, &head);
+	found = identity_at(head);
 	if (found) {
 		id = *found;
 		report(KIND_ABSORBED, &id, (__u64)fragment, 0, 0);

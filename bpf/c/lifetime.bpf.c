@@ -16,11 +16,7 @@ static __always_inline int is_moving(struct sk_buff *skb, const struct identity 
 
 static __always_inline void forget(struct sk_buff *skb)
 {
-	__u64 head = (__u64)skb->head;
-
-	// Looking is cheaper than deleting, and most packets of a machine are nobody's.
-	if (bpf_map_lookup_elem(&identities, &head))
-		bpf_map_delete_elem(&identities, &head);
+	drop_identity((__u64)skb->head);
 }
 
 static __always_inline void release(struct sk_buff *skb)
@@ -113,11 +109,11 @@ static __always_inline void born(__u64 head)
 
 	if (!head)
 		return;
-	id = bpf_map_lookup_elem(&identities, &head);
+	id = identity_at(head);
 	if (!id)
 		return;
 	scope = id->scope;
-	bpf_map_delete_elem(&identities, &head);
+	drop_identity(head);
 	lost(scope, LOSS_MISSED_END);
 }
 
@@ -165,7 +161,7 @@ static __always_inline void end_move(struct sk_buff *skb, int error)
 	if (error)
 		return;
 	head = (__u64)skb->head;
-	if (bpf_map_update_elem(&identities, &head, &id, BPF_ANY))
+	if (keep_identity(head, &id, BPF_ANY))
 		lost(id.scope, LOSS_IDENTITIES_FULL);
 }
 

@@ -91,22 +91,66 @@ struct subject {
 	struct identity *kept;
 };
 
+static __always_inline volatile __u32 *class_of(__u64 head)
+{
+	// To the verifier of 6.18 the head is a pointer, and only its lower half a number.
+	__u32 low;
+
+	asm("r0 = %1\n\tw0 = w0\n\t%0 = r0" : "=r"(low) : "r"(head) : "r0");
+	return &known_heads[(low >> 9 ^ low >> 22) % HEAD_CLASSES]; // heads lie 512 bytes apart and more
+}
+
+// Returns where the identity of the packet at a head is kept, NULL if it has none.
+static __always_inline struct identity *identity_at(__u64 head)
+{
+	return *class_of(head) ? bpf_map_lookup_elem(&identities, &head) : 0;
+}
+
+// Keeps the identity of the packet at a head. flags are those of bpf_map_update_elem.
+static __always_inline long keep_identity(__u64 head, const struct identity *id, __u64 flags)
+{
+	long error;
+
+	__sync_fetch_and_add(class_of(head), 1);
+	error = bpf_map_update_elem(&identities, &head, id, BPF_NOEXIST);
+	if (!error)
+		return 0;
+	__sync_fetch_and_add(class_of(head), -1);
+	return error == -EEXIST && flags == BPF_ANY ? bpf_map_update_elem(&identities, &head, id, BPF_EXIST) : error;
+}
+
+static __always_inline void drop_identity(__u64 head)
+{
+	// Looking is cheaper than deleting.
+	if (identity_at(head) && !bpf_map_delete_elem(&identities, &head))
+		__sync_fetch_and_add(class_of(head), -1);
+}
+
+// Returns where the packet's identity is kept, after a copy of it was made; NULL if it has none.
 static __always_inline struct identity *known(struct sk_buff *skb, struct identity *id)
 {
-	__u64 head = (__u64)skb->head;
-	struct identity *found = bpf_map_lookup_elem(&identities, &head);
+	struct identity *found = identity_at((__u64)skb->head);
 
 	if (found)
 		*id = *found;
 	return found;
 }
 
+// Returns the scope that a namespace belongs to, or NULL.
+static __always_inline __u32 *scope_of(const struct net *net)
+{
+	__u64 cookie = net->net_cookie;
+
+	return cookie < first_cookie || cookie > last_cookie ? 0 : bpf_map_lookup_elem(&scopes, &cookie);
+}
+
 // Finds the packet's identity, or gives it one if its namespace is in scope. A known packet is followed wherever it is.
 // Returns 0 if the packet is nobody's.
 static __always_inline int identify(struct subject *s, struct sk_buff *skb)
 {
-	__u64 head, netns;
+	__u64 head = (__u64)skb->head;
 	__u32 *scope;
+	long error;
 
 	s->skb = skb;
 	s->dev = device_of(skb);
@@ -114,24 +158,20 @@ static __always_inline int identify(struct subject *s, struct sk_buff *skb)
 	s->kept = known(skb, &s->id);
 	if (s->kept)
 		return 1;
-	if (!s->net)
-		return 0;
-	netns = s->net->net_cookie;
-	scope = bpf_map_lookup_elem(&scopes, &netns);
+	scope = s->net ? scope_of(s->net) : 0;
 	if (!scope)
 		return 0;
-	head = (__u64)skb->head;
+	__builtin_memset(&s->id, 0, sizeof(s->id));
 	s->id.first_seen = bpf_ktime_get_ns();
 	s->id.first_head = head;
 	s->id.scope = *scope;
-	s->id.look = 0;
-	s->id.tid = s->id.pad = 0;
-	s->id.originated = s->id.parked = s->id.waits = s->id.moves = 0;
-	if (bpf_map_update_elem(&identities, &head, &s->id, BPF_ANY)) {
+	error = keep_identity(head, &s->id, BPF_NOEXIST);
+	if (error && error != -EEXIST) {
 		lost(s->id.scope, LOSS_IDENTITIES_FULL);
 		return 0;
 	}
-	s->kept = bpf_map_lookup_elem(&identities, &head);
+	// If another CPU was first, with a clone, its identity counts.
+	s->kept = known(skb, &s->id);
 	return s->kept != 0;
 }
 

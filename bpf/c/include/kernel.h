@@ -9,6 +9,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
+#define EEXIST 17 // include/uapi/asm-generic/errno-base.h
+
 // include/linux/socket.h
 #define AF_INET 2
 #define AF_INET6 10

@@ -62,6 +62,16 @@ struct {
 	__type(value, struct identity);
 } identities SEC(".maps");
 
+// The numbers of known heads, by class. Most packets of a busy machine are nobody's, and this tells it without a look into
+// the map. Counted up before a head is put into the map, and down after it was taken out: never too low. What user space
+// deletes is not counted down.
+enum { HEAD_CLASSES = 1 << 13 };
+volatile __u32 known_heads[HEAD_CLASSES];
+
+// The range of cookies in the next map, set by user space before it adds one.
+volatile __u64 first_cookie = -1;
+volatile __u64 last_cookie;
+
 // key: netns cookie; value: number of the scope that it belongs to. Written and deleted by user space.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
