@@ -97,7 +97,7 @@ static __always_inline volatile __u32 *class_of(__u64 head)
 	__u32 low;
 
 	asm("r0 = %1\n\tw0 = w0\n\t%0 = r0" : "=r"(low) : "r"(head) : "r0");
-	return &known_heads[(low >> 9 ^ low >> 22) % HEAD_CLASSES]; // heads lie 512 bytes apart and more
+	return &known_heads[((low >> 9) + (low >> 22)) % HEAD_CLASSES]; // heads lie 512 bytes apart and more
 }
 
 // Returns where the identity of the packet at a head is kept, NULL if it has none.
