@@ -171,10 +171,13 @@ var lossCauses = map[trackerLossCause]string{
 	trackerLossCauseLOSS_RETURN:          "returns of functions missed",
 }
 
+const skippedProbes = "probe hits skipped by the kernel: the CPU was busy with another probe"
+
 // Account is a reading of the loss counters.
 type Account struct {
 	scope  []uint64
 	misses [parts]uint64 // by part
+	blind  bool          // programs at functions were not run
 }
 
 // Account reads the counters now. The difference of two readings is what was lost in between.
@@ -185,26 +188,33 @@ func (s *Scope) Account() (Account, error) {
 		return Account{}, err
 	}
 	a := Account{scope: counts}
-	a.misses, err = t.losses.sum()
+	if a.misses, err = t.losses.sum(); err != nil {
+		return a, err
+	}
+	beats, err := t.beats()
+	if a.blind = !beats; a.blind {
+		t.blinded.Store(true)
+	}
 	return a, err
 }
 
 // Begin reads the counters for a new time of observation, of which [Account.Since] will tell what was lost. Where the
 // kernel skipped an end, a buffer may carry the identity of the packet before, for as long as nobody clears it away: so
 // if that has happened since it was last done, every packet is forgotten here. One that is alive is a new packet when it
-// is seen next. Observations under way, of any scope, do not suffer: those that began before the skip have it in their
+// is seen next. The same goes for ends while no programs ran at functions. Observations under way, of any scope, do not suffer: those that began before the skip have it in their
 // account, and those that began after it have been here.
 func (s *Scope) Begin() (Account, error) {
 	t := s.tracker
 	t.forgetting.Lock()
 	defer t.forgetting.Unlock()
 	a, err := s.Account()
-	if err != nil || a.misses[ends] == t.forgotten {
+	if err != nil || a.blind || a.misses[ends] == t.forgotten && !t.blinded.Load() {
 		return a, err
 	}
 	if err := t.forgetAll(); err != nil {
 		return Account{}, err
 	}
+	t.blinded.Store(false)
 	t.forgotten = a.misses[ends] // what is skipped from here on is in the account
 	return a, nil
 }
@@ -239,9 +249,12 @@ func (a Account) Since(earlier Account) []journey.Loss {
 	for i, n := range a.scope {
 		add(lossCauses[trackerLossCause(i)], n-earlier.scope[i])
 	}
-	add("probe hits skipped by the kernel: the CPU was busy with another probe", a.misses[observes]-earlier.misses[observes])
+	add(skippedProbes, a.misses[observes]-earlier.misses[observes])
 	add("lifetime hooks skipped by the kernel", a.misses[reports]-earlier.misses[reports])
 	add("ends of packets skipped by the kernel", a.misses[ends]-earlier.misses[ends])
+	if a.blind || earlier.blind {
+		add(switchedOff, 1)
+	}
 	return losses
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -22,6 +23,9 @@ type Options struct {
 	// RingBytes is the size of the buffer between kernel and reader, a power of two of at least one page. Zero means
 	// 16 MiB, which holds about 150,000 events.
 	RingBytes int
+	// Packets is how many packets may be alive at once, of all scopes together; zero means 65,536. What does not fit is not
+	// followed, and counted.
+	Packets int
 	// Meta has every event at a function tell the skb's metadata, how it is to be segmented, and who shares it
 	// ([journey.Meta], [journey.GSO], [journey.Sharing]). Such an event is 128 bytes, where it would have been 72.
 	Meta bool
@@ -53,8 +57,9 @@ type Tracker struct {
 	attending sync.Mutex // guards attended
 	attended  int
 
-	forgetting sync.Mutex // guards forgotten
-	forgotten  uint64     // skipped ends of packets, when all were last forgotten
+	forgetting sync.Mutex  // guards forgotten
+	forgotten  uint64      // skipped ends of packets, when all were last forgotten
+	blinded    atomic.Bool // there was no pulse since
 
 	arming sync.Mutex // guards probes
 	probes probes
@@ -117,6 +122,9 @@ func (t *Tracker) load(opts Options) error {
 	if opts.RingBytes != 0 {
 		ring.MaxEntries = uint32(opts.RingBytes)
 	}
+	if opts.Packets != 0 {
+		t.spec.Maps[trackerMapIdentities].MaxEntries = uint32(opts.Packets)
+	}
 	if opts.Meta {
 		if err := t.spec.Variables[trackerVarMetaWanted].Set(uint32(1)); err != nil {
 			return fmt.Errorf("ask for metadata: %w", err)
@@ -156,6 +164,9 @@ func (t *Tracker) load(opts Options) error {
 		return err
 	}
 	t.forgetSources()
+	if beats, err := t.beats(); err != nil || !beats {
+		return errors.Join(err, fmt.Errorf("%w: %s", ErrNoFunctionProbes, switchedOff))
+	}
 	return nil
 }
 

@@ -415,6 +415,7 @@ const (
 	trackerProgPskbExpandHeadAgain               = "pskb_expand_head_again"
 	trackerProgPskbExpandHeadExit                = "pskb_expand_head_exit"
 	trackerProgPskbExpandHeadExitAgain           = "pskb_expand_head_exit_again"
+	trackerProgPulse                             = "pulse"
 	trackerProgSkbAttemptDeferFree               = "skb_attempt_defer_free"
 	trackerProgSkbAttemptDeferFreeAgain          = "skb_attempt_defer_free_again"
 	trackerProgSkbClone                          = "skb_clone"
@@ -478,6 +479,7 @@ const (
 	trackerVarKnownHeads                         = "known_heads"
 	trackerVarLastCookie                         = "last_cookie"
 	trackerVarMetaWanted                         = "meta_wanted"
+	trackerVarPulses                             = "pulses"
 	trackerVarWakeAt                             = "wake_at"
 )
 
@@ -609,6 +611,7 @@ type trackerProgramSpecs struct {
 	PskbExpandHeadAgain               *ebpf.ProgramSpec `ebpf:"pskb_expand_head_again"`
 	PskbExpandHeadExit                *ebpf.ProgramSpec `ebpf:"pskb_expand_head_exit"`
 	PskbExpandHeadExitAgain           *ebpf.ProgramSpec `ebpf:"pskb_expand_head_exit_again"`
+	Pulse                             *ebpf.ProgramSpec `ebpf:"pulse"`
 	SkbAttemptDeferFree               *ebpf.ProgramSpec `ebpf:"skb_attempt_defer_free"`
 	SkbAttemptDeferFreeAgain          *ebpf.ProgramSpec `ebpf:"skb_attempt_defer_free_again"`
 	SkbClone                          *ebpf.ProgramSpec `ebpf:"skb_clone"`
@@ -693,6 +696,7 @@ type trackerVariableSpecs struct {
 	KnownHeads        *ebpf.VariableSpec `ebpf:"known_heads"`
 	LastCookie        *ebpf.VariableSpec `ebpf:"last_cookie"`
 	MetaWanted        *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	Pulses            *ebpf.VariableSpec `ebpf:"pulses"`
 	WakeAt            *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
@@ -773,6 +777,7 @@ type trackerVariables struct {
 	KnownHeads        *ebpf.Variable `ebpf:"known_heads"`
 	LastCookie        *ebpf.Variable `ebpf:"last_cookie"`
 	MetaWanted        *ebpf.Variable `ebpf:"meta_wanted"`
+	Pulses            *ebpf.Variable `ebpf:"pulses"`
 	WakeAt            *ebpf.Variable `ebpf:"wake_at"`
 }
 
@@ -866,6 +871,7 @@ type trackerPrograms struct {
 	PskbExpandHeadAgain               *ebpf.Program `ebpf:"pskb_expand_head_again"`
 	PskbExpandHeadExit                *ebpf.Program `ebpf:"pskb_expand_head_exit"`
 	PskbExpandHeadExitAgain           *ebpf.Program `ebpf:"pskb_expand_head_exit_again"`
+	Pulse                             *ebpf.Program `ebpf:"pulse"`
 	SkbAttemptDeferFree               *ebpf.Program `ebpf:"skb_attempt_defer_free"`
 	SkbAttemptDeferFreeAgain          *ebpf.Program `ebpf:"skb_attempt_defer_free_again"`
 	SkbClone                          *ebpf.Program `ebpf:"skb_clone"`
@@ -991,6 +997,7 @@ func (p *trackerPrograms) Close() error {
 		p.PskbExpandHeadAgain,
 		p.PskbExpandHeadExit,
 		p.PskbExpandHeadExitAgain,
+		p.Pulse,
 		p.SkbAttemptDeferFree,
 		p.SkbAttemptDeferFreeAgain,
 		p.SkbClone,

@@ -201,6 +201,7 @@ func (f *field) stir() error {
 
 // counters are what the kernel has counted, of both ends together.
 type counters struct {
+	requested     uint64 // of IP, to be sent
 	sent          uint64 // by the devices, with those for which the other end had no room
 	delivered     uint64 // by IP, to TCP and UDP
 	segments      uint64 // by TCP; several that were taken together are one
@@ -209,7 +210,7 @@ type counters struct {
 
 func (c counters) since(earlier counters) counters {
 	return counters{
-		c.sent - earlier.sent, c.delivered - earlier.delivered, c.segments - earlier.segments,
+		c.requested - earlier.requested, c.sent - earlier.sent, c.delivered - earlier.delivered, c.segments - earlier.segments,
 		c.retransmitted - earlier.retransmitted,
 	}
 }
@@ -229,7 +230,7 @@ func (f *field) counters() (sum counters, _ error) {
 				into            *uint64
 				protocol, field string
 			}{
-				{&sum.delivered, "Ip:", "InDelivers"}, {&sum.segments, "Tcp:", "InSegs"}, {&sum.retransmitted, "Tcp:", "RetransSegs"},
+				{&sum.requested, "Ip:", "OutRequests"}, {&sum.delivered, "Ip:", "InDelivers"}, {&sum.segments, "Tcp:", "InSegs"}, {&sum.retransmitted, "Tcp:", "RetransSegs"},
 			} {
 				n, err := snmpField(string(snmp), c.protocol, c.field)
 				if err != nil {

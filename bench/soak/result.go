@@ -51,6 +51,7 @@ func (r *result) expect(counted counters) {
 		function, counter string
 		want              uint64
 	}{
+		{"ip_output", "packets that IP was to send", counted.requested},
 		{"veth_xmit", "packets sent by the devices", counted.sent},
 		{"ip_local_deliver", "packets delivered by IP", counted.delivered},
 		{"tcp_v4_rcv", "segments received by TCP", counted.segments},

@@ -9,6 +9,7 @@
 #include "iptables.bpf.c"
 #include "nft.bpf.c"
 #include "tracepoint.bpf.c"
+#include "pulse.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
