@@ -17,7 +17,7 @@ LINT_VERSION := v2.15.0
 .DEFAULT_GOAL := help
 # Two of these at once would share build/, and the one VM that may run.
 .NOTPARALLEL:
-.PHONY: help demo test test-unit test-suites test-matrix setup waybill matrix generate lint fmt bench bench-packet clean
+.PHONY: help demo test test-unit test-suites test-matrix setup waybill matrix generate lint fmt bench bench-packet soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,11 @@ bench-packet: setup ## what observing a packet costs; BENCH_KERNELS, BENCH_FLAGS
 bench: bench-packet ## all benchmarks
 	go test -run '^$$' -bench . -benchmem ./journey ./topology ./internal/netns ./vm ./cmd/waybill
 	go test -run '^$$' -bench . -exec '$(abspath $(BUILD))/waybill vm --kernel $(KERNEL) --' ./harness
+
+SOAK_FLAGS ?=
+soak: setup ## prove identity and loss on two million packets, in some four minutes; KERNEL, SOAK_FLAGS=--packets=N
+	@go build -o $(BUILD)/soak ./bench/soak
+	@$(BUILD)/waybill vm --kernel $(KERNEL) --timeout 30m -- $(BUILD)/soak $(SOAK_FLAGS)
 
 clean: ## remove build/
 	rm -rf $(BUILD)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -85,7 +86,7 @@ func (c command) soak(ctx context.Context) (_ *result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &result{proof: p}
+	r := &result{proof: p, Preempts: preempts()}
 	for _, s := range stages {
 		first := f.numbers()
 		if err := r.run(ctx, f, tracker, s, c.Packets*s.share/100); err != nil {
@@ -100,11 +101,21 @@ func (c command) soak(ctx context.Context) (_ *result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	after, err := scope.Account()
+	if err != nil {
+		return nil, err
+	}
+	r.Losses = after.Since(before)
 	r.expect(now.since(counted))
 	r.identify(f.numbers())
-	after, err := scope.Account()
-	r.Losses = after.Since(before)
-	return r, err
+	return r, nil
+}
+
+// preempts tells whether the kernel takes the CPU away from tasks in the middle of its own code. If that cannot be told, it is
+// taken not to, and nothing is excused.
+func preempts() bool {
+	modes, err := os.ReadFile("/sys/kernel/debug/sched/preempt") // the one in force is in brackets
+	return err == nil && (strings.Contains(string(modes), "(full)") || strings.Contains(string(modes), "(lazy)"))
 }
 
 // run has one stage's packets flow, a round after the other. Between rounds, the reader catches up.

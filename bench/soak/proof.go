@@ -111,7 +111,7 @@ func (p *proof) add(o *journey.Observation) {
 			at = stationOf[o.Probe.Name]
 		}
 		if !o.Fresh && o.Mark != c.mark {
-			p.faulty.add(undressed, "%v at %s", o.ID, o.Probe)
+			p.faulty.add(undressed, "%v at %s", o.ID, o.Probe.Name)
 		}
 	}
 	if (o.Kind == journey.Looked || o.Fresh) && o.Packet != nil {
@@ -140,7 +140,7 @@ func (p *proof) read(o *journey.Observation, c *carried) {
 		return
 	}
 	if !p.same(c, now) {
-		p.faulty.add(inherited, "%v at %s: it was %s, and is %s", o.ID, o.Probe, c, now)
+		p.faulty.add(inherited, "%v at %s: it was %s, and is %s", o.ID, o.Probe.Name, c, now)
 	}
 	c.start, c.end, c.ack, c.ipID = now.start, now.end, now.ack, now.ipID
 }
