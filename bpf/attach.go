@@ -425,5 +425,5 @@ func attachError(r request, err error) error {
 			return fmt.Errorf("observe %s: %w: %w", r, ErrNotAttachable, err)
 		}
 	}
-	return fmt.Errorf("observe %s: %w", r, err)
+	return fmt.Errorf("observe %s: %w", r, crowded(err))
 }

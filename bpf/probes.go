@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/waybill-dev/waybill/journey"
 )
@@ -32,6 +33,9 @@ type held struct {
 func (t *Tracker) hold(texts []string) ([]held, error) {
 	t.arming.Lock()
 	defer t.arming.Unlock()
+	if t.isClosed() {
+		return nil, fmt.Errorf("observe %s: the tracker is closed", strings.Join(texts, ", "))
+	}
 
 	wanted, err := t.targets(texts)
 	if err != nil {

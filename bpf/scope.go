@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf"
 
@@ -144,6 +145,14 @@ func (s *Scope) Arm(probes []string) error {
 		return err
 	}
 	s.tracker.mu.Lock()
+	if s.closed { // meanwhile, or before
+		s.tracker.mu.Unlock()
+		var held []request
+		for _, a := range armed {
+			held = append(held, a.request)
+		}
+		return errors.Join(fmt.Errorf("observe %s: the scope is closed", strings.Join(probes, ", ")), s.tracker.release(held))
+	}
 	defer s.tracker.mu.Unlock()
 	known := make(map[journey.Probe]uint16)
 	for number, probe := range s.probes.all() {

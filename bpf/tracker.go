@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -250,8 +251,17 @@ func (t *Tracker) attachAlways() error {
 				continue // what only checks has no second program
 			}
 			l, err := link.AttachTracing(link.TracingOptions{Program: program})
+			if errors.Is(err, unix.E2BIG) {
+				if strings.HasSuffix(name, again) {
+					continue
+				}
+				if err := t.makeRoom(t.spec.Programs[name].AttachTo); err != nil {
+					return err
+				}
+				l, err = link.AttachTracing(link.TracingOptions{Program: program})
+			}
 			if err != nil {
-				return loadError(fmt.Errorf("attach %s: %w", strings.ReplaceAll(name, "_exit", ""), err))
+				return loadError(fmt.Errorf("attach %s: %w", strings.ReplaceAll(name, "_exit", ""), crowded(err)))
 			}
 			t.hooks[name] = l
 			if err := t.pins.add(l); err != nil {
@@ -262,12 +272,49 @@ func (t *Tracker) attachAlways() error {
 	return nil
 }
 
+// makeRoom takes the second programs off a function at which the kernel lets no more be: 38 (BPF_MAX_TRAMP_LINKS,
+// include/linux/bpf.h), entries and returns of all trackers together. What is skipped of the first ones is then missed; it
+// is counted as ever.
+func (t *Tracker) makeRoom(function string) error {
+	var errs []error
+	for name, l := range t.hooks {
+		if strings.HasSuffix(name, again) && t.spec.Programs[name].AttachTo == function {
+			errs = append(errs, t.pins.remove(l), l.Close())
+			delete(t.hooks, name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// crowded says what the kernel means by "argument list too long".
+func crowded(err error) error {
+	if !errors.Is(err, unix.E2BIG) {
+		return err
+	}
+	return fmt.Errorf("the kernel lets 38 programs be at a function, and others have taken the places: "+
+		"let fewer processes observe at the same time, ten at most: %w", err)
+}
+
+// logLines is how much of the verifier's log is shown. All of it may be a hundred thousand lines.
+const logLines = 30
+
+// release is the running kernel's.
+func release() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "of an unknown release"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
 // loadError turns what the kernel answers where programs at functions are not allowed into one sentence.
 func loadError(err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
-		return fmt.Errorf("load the tracker: %w\n%s", err, fmt.Sprintf("%+v", verifier)) // %+v prints the verifier's log
+		// err names the program; what is wrong with it is at the end of the log.
+		end := verifier.Log[max(0, len(verifier.Log)-logLines):]
+		return fmt.Errorf("load the tracker on Linux %s %s: %w\n%s", release(), runtime.GOARCH, err, strings.Join(end, "\n"))
 	case errors.Is(err, unix.EPERM):
 		// The loader's own words would send the reader looking for memory limits.
 		return fmt.Errorf("%w: the kernel refuses to load them; run as root, on a kernel that is not locked down",
@@ -276,6 +323,12 @@ func loadError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoFunctionProbes, err)
 	}
 	return fmt.Errorf("load the tracker: %w", err)
+}
+
+func (t *Tracker) isClosed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
 }
 
 // Close detaches everything. Scopes that are still open receive nothing any more. It may be called again.
