@@ -372,6 +372,28 @@ func FuzzDecode(f *testing.F) {
 	e.H.Has = uint8(trackerSectionHAS_STACK)
 	f.Add(slices.Concat(bytesOf(&e), bytesOf(&trackerStack{Frames: 1 << 31})))
 	f.Add([]byte{})
+	// One of every section, and of every kind, whole and cut off.
+	for section, record := range map[trackerSection][]byte{
+		trackerSectionHAS_META:     bytesOf(&trackerMetaEvent{E: sampleEvent(1, trackerSectionHAS_META)}),
+		trackerSectionHAS_NFT:      bytesOf(&trackerNftEvent{E: sampleEvent(2, trackerSectionHAS_NFT)}),
+		trackerSectionHAS_IPTABLES: bytesOf(&trackerIptablesEvent{E: sampleEvent(1, trackerSectionHAS_IPTABLES)}),
+		trackerSectionHAS_LOOK:     bytesOf(&trackerLookEvent{E: sampleEvent(1, trackerSectionHAS_LOOK), Told: r.Told}),
+		trackerSectionHAS_DROP: bytesOf(&trackerDropEvent{
+			E: sampleEvent(uint16(trackerLimitPROBE_KFREE_SKB), trackerSectionHAS_DROP), Reason: 8,
+		}),
+	} {
+		f.Add(record)
+		f.Add(record[:len(record)-8])
+		stacked := slices.Clone(record)
+		stacked[unsafe.Offsetof(e.H.Has)] = uint8(section | trackerSectionHAS_STACK)
+		f.Add(slices.Concat(stacked, bytesOf(&trackerStack{Frames: 2, Address: [trackerLimitSTACK_FRAMES]uint64{1, 2}})))
+	}
+	for kind := trackerRecordKindKIND_EVENT; kind <= trackerRecordKindKIND_MOVED+1; kind++ {
+		shaped := trackerShapedRecord{H: sampleHeader}
+		shaped.H.Kind = uint8(kind)
+		f.Add(bytesOf(&shaped))
+		f.Add(bytesOf(&shaped.H))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		// The ring buffer's records are aligned.
 		aligned := make([]uint64, (len(raw)+7)/8+1)
