@@ -16,6 +16,15 @@ import (
 // program of each, and then for one less. It is where ten trackers meet.
 func TestCrowdedFunction(t *testing.T) {
 	const places, function = 38, "pskb_expand_head"
+	at := func(tracker *Tracker) (hooks []string) {
+		for name := range tracker.hooks {
+			if tracker.spec.Programs[name].AttachTo == function {
+				hooks = append(hooks, name)
+			}
+		}
+		slices.Sort(hooks)
+		return hooks
+	}
 	kernel, err := newCatalog().cache.Kernel()
 	qt.Assert(t, qt.IsNil(err))
 	crowd := func() {
@@ -28,21 +37,13 @@ func TestCrowdedFunction(t *testing.T) {
 		qt.Assert(t, qt.IsNil(err))
 		t.Cleanup(func() { _, _ = l.Close(), program.Close() })
 	}
-	alone := openTracker(t, Options{}) // skips where there is nothing to be observed
-	qt.Assert(t, qt.IsNil(alone.Close()))
-	for range places - 2 {
+	shared := sharedTracker(t)
+	for range places - len(at(shared)) - 2 {
 		crowd()
 	}
 
 	tracker := openTracker(t, Options{})
-	hooks := make([]string, 0, len(tracker.hooks))
-	for name := range tracker.hooks {
-		if tracker.spec.Programs[name].AttachTo == function {
-			hooks = append(hooks, name)
-		}
-	}
-	slices.Sort(hooks)
-	qt.Check(t, qt.DeepEquals(hooks, []string{trackerProgPskbExpandHead, trackerProgPskbExpandHeadExit}))
+	qt.Check(t, qt.DeepEquals(at(tracker), []string{trackerProgPskbExpandHead, trackerProgPskbExpandHeadExit}))
 	h := newHost(t)
 	scope := h.watch(t, tracker)
 	before := begin(t, scope)

@@ -233,8 +233,7 @@ func (p *switchProbe) traced(t *testing.T) bool {
 // stays. Of ten, which is what there is room for (TestCrowdedFunction), an emulated kernel takes minutes to get rid.
 func TestProcesses(t *testing.T) {
 	const processes = 2
-	warm := openTracker(t, Options{}) // skips where there is nothing to be observed
-	qt.Assert(t, qt.IsNil(warm.Close()))
+	sharedTracker(t) // skips where there is nothing to be observed
 	probe := newSwitchProbe(t)
 	qt.Assert(t, qt.IsFalse(probe.traced(t)))
 	before := objects(t)

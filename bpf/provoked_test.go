@@ -113,7 +113,7 @@ func TestSkippedProbesAreCounted(t *testing.T) {
 			senders.Go(func() { hosts[i%2].send(t, packets) })
 		}
 		senders.Wait()
-		drained(t, tracker, hosts[:]...)
+		drained(t, tracker)
 		skipped = losses(t, scopes[0], before[0])[skippedProbes]
 	}
 	qt.Assert(t, qt.IsTrue(skipped > 0), qt.Commentf("none of %d packets met another in a program", rounds*len(hosts)*2*packets))
@@ -136,7 +136,7 @@ func TestSkippedProbesAreCounted(t *testing.T) {
 }
 
 // drained waits until every packet that was sent has come to its end.
-func drained(t *testing.T, tracker *Tracker, hosts ...*host) {
+func drained(t *testing.T, tracker *Tracker) {
 	t.Helper()
 	for {
 		_, err := tracker.Barrier(t.Context())
@@ -189,13 +189,13 @@ func TestProbesSwitchedOff(t *testing.T) {
 
 	switchTracing := func(to string) error { return os.WriteFile("/proc/sys/kernel/ftrace_enabled", []byte(to), 0) }
 	t.Cleanup(func() { qt.Check(t, qt.IsNil(switchTracing("1"))) })
-	if err := switchTracing("0"); errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EOPNOTSUPP) {
+	err := switchTracing("0")
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EOPNOTSUPP) {
 		t.Logf("this kernel does not let it be switched off: %v", err) // 7.3
 		return
-	} else {
-		qt.Assert(t, qt.IsNil(err))
 	}
-	_, err := tracker.Barrier(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	_, err = tracker.Barrier(t.Context())
 	qt.Assert(t, qt.IsNil(err))
 	h.forget()
 	h.send(t, 1)

@@ -177,7 +177,7 @@ func parse(packet *journey.Packet) (c carried, ok bool) {
 		return c, true
 	}
 	data := packet.Data
-	if packet.Proto != unix.ETH_P_IP || int(packet.Network)+20 > len(data) {
+	if packet.Proto != unix.ETH_P_IP || packet.Network+20 > len(data) {
 		return c, false
 	}
 	ip := data[packet.Network:]
