@@ -11,13 +11,16 @@ import (
 	"github.com/waybill-dev/waybill/journey"
 )
 
-// BeDropped succeeds if every branch of the packet was dropped. Options: At, On, Reason, ByRule, ByPolicy, AnyBranch.
+// BeDropped succeeds if every branch of the packet was dropped. Options: At, On, Reason, ByRule, ByPolicy, In, AnyBranch.
 func BeDropped(options ...Option) types.GomegaMatcher {
-	want, err := parse("BeDropped", options, "At", "On", "Reason", "ByRule", "ByPolicy", "AnyBranch")
+	want, err := parse("BeDropped", options, "At", "On", "Reason", "ByRule", "ByPolicy", "In", "AnyBranch")
 	return &outcomeMatcher{
-		name: "BeDropped", verb: "to be dropped", needs: "skb:kfree_skb", want: want, misuse: err, judge: judgeDrop,
+		name: "BeDropped", verb: "to be dropped", needs: dropProbe, want: want, misuse: err, judge: judgeDrop,
 	}
 }
+
+// dropProbe is the tracepoint by which drops are told.
+var dropProbe = journey.Probe{Kind: journey.Tracepoint, Name: "skb:kfree_skb"}
 
 func judgeDrop(e *expectation, o *journey.Outcome) (departure, error) {
 	if o.Kind != journey.Dropped {
@@ -28,6 +31,9 @@ func judgeDrop(e *expectation, o *journey.Outcome) (departure, error) {
 	}
 	if e.reason != "" && !o.Event.Drop.Is(e.reason) {
 		return departure{how: "it was dropped with reason " + o.Event.Drop.Reason}, nil
+	}
+	if e.function != "" && droppedIn(o.Event.Drop) != e.function {
+		return departure{how: "it was dropped in function " + droppedIn(o.Event.Drop)}, nil
 	}
 	if e.rule == "" && e.policy == "" {
 		return departure{}, nil
@@ -51,6 +57,16 @@ func judgeDrop(e *expectation, o *journey.Outcome) (departure, error) {
 		return byAnother, nil
 	}
 	return departure{}, nil
+}
+
+// droppedIn is the function that dropped a packet, without what the compiler made of its name.
+func droppedIn(d *journey.Drop) string {
+	function, _, _ := strings.Cut(d.Location, "+")
+	function, _, _ = strings.Cut(function, ".")
+	if function == "" {
+		return "that is not known"
+	}
+	return function
 }
 
 // containsWords says whether part occurs in text such that no word is cut at either end.

@@ -1,6 +1,7 @@
 package assert
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +38,14 @@ func (f *finding) negated() string {
 func (f *finding) inconclusive(doubt error) error {
 	return fmt.Errorf("%w.\n\n%s", wrapped{doubt}, f.text("So the record cannot tell whether the packet",
 		"came "+f.asked+".", "→ marks where it was last seen"))
+}
+
+// doubted is inconclusive for what is a doubt about the record. Misuse is told as it is.
+func (f *finding) doubted(err error) error {
+	if errors.Is(err, journey.ErrInconclusive) {
+		return f.inconclusive(err)
+	}
+	return err
 }
 
 // wrapped breaks the lines of an error's text.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/onsi/gomega/types"
+
 	"github.com/waybill-dev/waybill/internal/nearest"
 	"github.com/waybill-dev/waybill/journey"
 )
@@ -24,6 +26,10 @@ type expectation struct {
 	reason    string
 	rule      string
 	policy    string
+	function  string
+	verdict   string
+	which     types.GomegaMatcher
+	times     int
 	anyBranch bool
 }
 
@@ -59,6 +65,22 @@ func ByRule(part string) Option {
 // ByPolicy says that the policy of the nftables chain with this name dropped the packet, not one of its rules.
 func ByPolicy(chain string) Option {
 	return text("ByPolicy", chain, "the name of a chain", func(e *expectation) *string { return &e.policy })
+}
+
+// In says in which kernel function the packet was dropped: "ip_rcv_core".
+func In(function string) Option {
+	return text("In", function, "the name of a kernel function", func(e *expectation) *string { return &e.function })
+}
+
+// Times says how many times exactly. That the packet was seen n times proves it only if the record is complete.
+func Times(n int) Option {
+	return Option{"Times", func(e *expectation) error {
+		if n < 1 {
+			return fmt.Errorf("it needs a number from 1 on, not %d; that something never happens is said with NotTo", n)
+		}
+		e.times = n
+		return nil
+	}}
 }
 
 // AnyBranch is content with one branch of the journey that ended as expected, where otherwise all must.
@@ -105,7 +127,8 @@ func parse(matcher string, options []Option, understood ...string) (expectation,
 }
 
 // check finds what the record of a journey can tell to be a mistake of the test.
-func (e *expectation) check(matcher string, evidence *journey.Evidence) error {
+func (e *expectation) check(matcher string, j *journey.Journey) error {
+	evidence := j.Evidence
 	if evidence == nil {
 		return nil
 	}
@@ -115,15 +138,55 @@ func (e *expectation) check(matcher string, evidence *journey.Evidence) error {
 				matcher, e.place, names(evidence.Nodes))
 		}
 	}
+	if err := e.checkDevice(matcher, j); err != nil {
+		return err
+	}
 	known := func(reason string) bool { return journey.Drop{Reason: reason}.Is(e.reason) }
 	if e.reason != "" && len(evidence.Reasons) > 0 && !slices.ContainsFunc(evidence.Reasons, known) {
 		return fmt.Errorf("%s: this kernel has no drop reason %q%s",
 			matcher, e.reason, suggest(e.reason, evidence.Reasons))
 	}
 	if e.rule != "" || e.policy != "" {
-		return armed(matcher, "__nft_trace_packet", evidence)
+		return armed(matcher, verdicts, evidence)
 	}
 	return nil
+}
+
+// verdicts is the probe by which nftables reports what it decided.
+var verdicts = journey.Probe{Kind: journey.Function, Name: "__nft_trace_packet"}
+
+// checkDevice finds out whether there is such a device: in the node, or in any if none is named. Those that came or went while
+// the trace was under way are known by the packet's events.
+func (e *expectation) checkDevice(matcher string, j *journey.Journey) error {
+	if e.device == "" || len(j.Evidence.Devices) == 0 {
+		return nil
+	}
+	for i := range j.Events {
+		if e.on(&j.Events[i]) {
+			return nil
+		}
+	}
+	where := "no node of this network has a"
+	var all []string
+	for cookie, names := range j.Evidence.Devices {
+		if e.place != nil && cookie != e.place.NetNSCookie() {
+			continue
+		}
+		if slices.Contains(names, e.device) {
+			return nil
+		}
+		for _, name := range names {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	if e.place != nil {
+		where = "node " + e.place.String() + " has no"
+	}
+	slices.Sort(all)
+	return errors.New(wrap(fmt.Sprintf("%s: %s device %q%s; there are %s",
+		matcher, where, e.device, suggest(e.device, all), strings.Join(all, ", ")), "  "))
 }
 
 func names(nodes map[uint64]string) string {
@@ -160,6 +223,15 @@ func (e *expectation) words() string {
 	}
 	if e.policy != "" {
 		fmt.Fprintf(&b, " by the policy of chain %s", e.policy)
+	}
+	if e.verdict != "" {
+		fmt.Fprintf(&b, " with verdict %s", e.verdict)
+	}
+	if e.function != "" {
+		fmt.Fprintf(&b, " in function %s", e.function)
+	}
+	if e.times > 0 {
+		fmt.Fprintf(&b, " exactly %s", times(e.times))
 	}
 	if e.anyBranch {
 		b.WriteString(" in at least one branch")

@@ -10,8 +10,8 @@ import (
 type outcomeMatcher struct {
 	name string
 	verb string // "to be dropped"
-	// needs is the probe without which the outcome would not be seen; empty if the tracker always sees it.
-	needs string
+	// needs is the probe without which the outcome would not be seen; zero if the tracker always sees it.
+	needs journey.Probe
 	want  expectation
 	// judge says how a branch departs from the expectation: in words, or not at all. An error says that it is not
 	// known whether it does.
@@ -35,7 +35,7 @@ func (m *outcomeMatcher) Match(actual any) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := m.want.check(m.name, j.Evidence); err != nil {
+	if err := m.want.check(m.name, j); err != nil {
 		return false, err
 	}
 	m.finding = finding{journey: j, asked: m.verb + m.want.words()}
@@ -44,7 +44,7 @@ func (m *outcomeMatcher) Match(actual any) (bool, error) {
 	if found {
 		return true, nil
 	}
-	if m.needs != "" {
+	if m.needs != (journey.Probe{}) {
 		if err := armed(m.name, m.needs, j.Evidence); err != nil {
 			return false, err
 		}
@@ -55,10 +55,7 @@ func (m *outcomeMatcher) Match(actual any) (bool, error) {
 	if unknown == nil {
 		unknown = merged(j, selected)
 	}
-	if unknown != nil {
-		return false, m.inconclusive(unknown)
-	}
-	return false, nil
+	return false, m.doubted(unknown)
 }
 
 // merged returns an error if one of the branches became a part of another packet: what happened to its data is known of that

@@ -2,6 +2,7 @@ package assert
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -10,80 +11,135 @@ import (
 	"github.com/waybill-dev/waybill/journey"
 )
 
-// Reach succeeds if the packet, or a copy of it, was seen at the kernel function or tracepoint of that name ("ip_rcv",
-// "skb:kfree_skb"). Options: At, On.
-func Reach(function string, options ...Option) types.GomegaMatcher {
-	want, err := parse("Reach", options, "At", "On")
-	if err == nil && function == "" {
-		err = errors.New("Reach: it needs the name of a kernel function")
+// Reach succeeds if the packet, or a copy of it, came by a place in the kernel. The place is a milestone (Forward), or a
+// probe as traces take them: the call of a function ("ip_forward"), its return ("kr:ip_forward"), a tracepoint
+// ("tp:skb:kfree_skb"). A function must have been armed; milestones are by every trace. Options: At, On, Times.
+//
+// Of a function that is one of several ways to a milestone, such as ip_rcv, by which packets that arrive in a list do not
+// come, Reach says so if the packet came another way. "k:ip_rcv" means this function and no other.
+func Reach[P string | journey.Milestone](place P, options ...Option) types.GomegaMatcher {
+	want, err := parse("Reach", options, "At", "On", "Times")
+	s, wrong := stationOf(place)
+	if err == nil && wrong != nil {
+		err = fmt.Errorf("Reach: %w", wrong)
 	}
-	return &reachMatcher{function: function, want: want, misuse: err}
+	return &reachMatcher{station: s, want: want, misuse: err}
 }
 
 type reachMatcher struct {
-	function string
-	want     expectation
-	misuse   error
+	station station
+	want    expectation
+	misuse  error
 	finding
 }
 
 // Match implements gomega's matcher.
 func (m *reachMatcher) Match(actual any) (bool, error) {
-	j, err := m.begin(actual)
+	here, elsewhere, err := m.sight("Reach", actual)
 	if err != nil {
 		return false, err
 	}
-	m.finding = finding{journey: j, asked: "to reach " + m.function + m.want.words()}
-	var elsewhere []int
-	for i := range j.Events {
-		e := &j.Events[i]
-		switch {
-		case e.Probe.Name != m.function:
-		case m.want.on(e):
-			m.hops = append(m.hops, i)
-		default:
-			elsewhere = append(elsewhere, i)
-		}
+	j := m.journey
+	m.hops = eventsOf(here)
+	enough := len(here) > 0
+	if m.want.times > 0 {
+		enough = len(here) == m.want.times
 	}
-	if m.hops != nil {
+	if enough && m.want.times == 0 {
 		return true, nil
 	}
-	if err := armed("Reach", m.function, j.Evidence); err != nil {
-		return false, err
+	if m.want.times > 0 && len(here) > m.want.times {
+		m.but = "it did so " + times(len(here))
+		return false, nil
 	}
-	if m.hops = elsewhere; m.hops != nil {
-		m.but = "it did so only" + places(j, elsewhere)
-	} else {
+	switch {
+	case len(here) > 0:
+		m.but = "it did so " + times(len(here))
+	case len(elsewhere) > 0:
+		m.but = "it did so only" + places(elsewhere)
+		m.hops = eventsOf(elsewhere)
+	default:
 		m.but = "it never did; it was " + j.Outcome().Brief()
 		m.hops = lastHops(j, j.Deciding())
 	}
-	if err := doubt(j); err != nil {
-		return false, m.inconclusive(err)
+	if err := m.doubt(here); err != nil {
+		return false, err
 	}
-	return false, nil
+	return enough, nil
 }
 
-func (m *reachMatcher) begin(actual any) (*journey.Journey, error) {
+// sight finds the packet at the station: in the wanted place, and in others.
+func (m *reachMatcher) sight(matcher string, actual any) (here, elsewhere []journey.Visit, err error) {
 	if m.misuse != nil {
-		return nil, m.misuse
+		return nil, nil, m.misuse
 	}
-	j, err := subject("Reach", actual)
+	j, err := subject(matcher, actual)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return j, m.want.check("Reach", j.Evidence)
+	if m.want.device != "" && (m.station.milestone == journey.LocalOut || m.station.milestone == journey.Postrouting) {
+		return nil, nil, errors.New(wrap(fmt.Sprintf("%s: at the milestone %s the packet is not on the device yet by which it is "+
+			"to leave; ask for that later: Reach(DeviceTransmit, On(%q))", matcher, m.station, m.want.device), ""))
+	}
+	m.finding = finding{journey: j, asked: "to reach " + m.station.String() + m.want.words()}
+	if err := m.want.check(matcher, j); err != nil {
+		return nil, nil, err
+	}
+	for _, v := range m.station.visits(j) {
+		if m.want.at(v) {
+			here = append(here, v)
+		} else {
+			elsewhere = append(elsewhere, v)
+		}
+	}
+	return here, elsewhere, nil
 }
 
-// places lists where events were.
-func places(j *journey.Journey, events []int) string {
-	var all []string
-	for _, i := range events {
-		e, where := &j.Events[i], ""
-		if e.NetNS != nil {
-			where += " in namespace " + e.NetNS.String()
+// doubt says why that nothing more was seen at the station proves nothing.
+func (m *reachMatcher) doubt(here []journey.Visit) error {
+	var err error
+	if len(here) == 0 {
+		err = m.station.unseen("Reach", m.journey, &m.want)
+	} else if e := m.journey.Evidence; e != nil && e.Milestones[m.station.milestone].Blind != "" {
+		err = m.station.blind("Reach", m.journey, &m.want)
+	}
+	if err == nil {
+		err = doubt(m.journey)
+	}
+	return m.doubted(err)
+}
+
+// eventsOf are the events that show visits.
+func eventsOf(visits []journey.Visit) []int {
+	var events []int
+	for _, v := range visits {
+		if v.Event >= 0 {
+			events = append(events, v.Event)
 		}
-		if e.Device != nil {
-			where += " on " + e.Device.String()
+	}
+	return events
+}
+
+func times(n int) string {
+	switch n {
+	case 1:
+		return "once"
+	case 2:
+		return "twice"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// places lists where visits were.
+func places(visits []journey.Visit) string {
+	var all []string
+	for _, v := range visits {
+		where := ""
+		if v.NetNS != nil {
+			where += " in namespace " + v.NetNS.String()
+		}
+		if v.Device != nil {
+			where += " on " + v.Device.String()
 		}
 		if where == "" {
 			where = " in an unknown place"

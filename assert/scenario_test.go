@@ -97,7 +97,23 @@ func complete() journey.Evidence {
 		Reasons: []string{"NOT_SPECIFIED", "NO_SOCKET", "NETFILTER_DROP", "NETFILTER_INGRESS", "IP_RPFILTER"},
 		Probes:  []journey.Probe{{Kind: journey.Tracepoint, Name: "skb:kfree_skb"}},
 	}
-	for _, f := range []string{"__nft_trace_packet", "ip_rcv", "ip_forward", "ip_local_deliver", "tcp_v4_rcv", "udp_rcv"} {
+	e.Devices = map[uint64][]string{
+		client.cookie: {"lo", "to-fw"},
+		fw.cookie:     {"lo", "br0", "port1", "port2", "port3", "to-client", "to-server"},
+		server.cookie: {"lo", "to-fw"},
+	}
+	function := func(names ...string) (w journey.Watch) {
+		for _, name := range names {
+			w.Probes = append(w.Probes, journey.Probe{Kind: journey.Function, Name: name})
+		}
+		return w
+	}
+	e.Milestones = map[journey.Milestone]journey.Watch{
+		journey.IPReceive: function("ip_rcv_core"), journey.Prerouting: function("ip_rcv_core"),
+		journey.Forward: function("ip_forward"), journey.LocalIn: function("ip_local_deliver"),
+		journey.TCPReceive: function("tcp_v4_rcv"), journey.UDPReceive: function("udp_rcv"), journey.SocketDeliver: {},
+	}
+	for _, f := range []string{"__nft_trace_packet", "ip_rcv_core", "ip_forward", "ip_local_deliver", "tcp_v4_rcv", "udp_rcv"} {
 		e.Probes = append(e.Probes, journey.Probe{Kind: journey.Function, Name: f})
 	}
 	return e
@@ -119,7 +135,7 @@ var (
 )
 
 func arrival() *path {
-	return newPath().see(1, fw, "to-client", "ip_rcv").see(1, fw, "to-client", "ip_forward").see(1, server, "to-fw", "ip_rcv").
+	return newPath().see(1, fw, "to-client", "ip_rcv_core").see(1, fw, "to-client", "ip_forward").see(1, server, "to-fw", "ip_rcv_core").
 		see(1, server, "to-fw", "ip_local_deliver")
 }
 
@@ -132,7 +148,7 @@ func byUnknownRule() *path {
 }
 
 func byPolicy() *path {
-	return newPath().see(1, fw, "to-client", "ip_rcv").see(1, fw, "to-client", "ip_forward").nft(1, fw, "to-client", policyDrop).
+	return newPath().see(1, fw, "to-client", "ip_rcv_core").see(1, fw, "to-client", "ip_forward").nft(1, fw, "to-client", policyDrop).
 		drop(1, fw, "to-client", "NETFILTER_DROP", "nft_do_chain+0x2a1")
 }
 
@@ -150,7 +166,7 @@ func onItsWay() *path { return arrival() }
 
 // flooded comes out of a bridge at three ports: delivered, dropped by a rule, dropped for want of a socket.
 func flooded() *path {
-	p := newPath().see(1, fw, "br0", "ip_rcv").clone(1, 0xb).see(0xb, fw, "port1", "ip_forward").
+	p := newPath().see(1, fw, "br0", "ip_rcv_core").clone(1, 0xb).see(0xb, fw, "port1", "ip_forward").
 		clone(1, 0xc).see(0xc, fw, "port2", "ip_forward").see(1, fw, "port3", "ip_forward")
 	p.add(journey.Enqueued, 0xb)
 	return p.nft(0xc, fw, "port2", policyDrop).drop(0xc, fw, "port2", "NETFILTER_DROP", "nft_do_chain+0x2a1").
@@ -159,7 +175,7 @@ func flooded() *path {
 
 // tapped is dropped by a rule while a packet socket keeps a copy.
 func tapped() *path {
-	p := newPath().see(1, server, "to-fw", "ip_rcv")
+	p := newPath().see(1, server, "to-fw", "ip_rcv_core")
 	p.add(journey.TapEnter, 1).Shared = true
 	return p.clone(1, 0xd).life(journey.TapExit, 1).nft(1, server, "to-fw", metricsRule).
 		drop(1, server, "to-fw", "NETFILTER_DROP", "nft_do_chain+0x2a1").
@@ -180,4 +196,26 @@ func long() *path {
 		p.see(1, fw, "to-client", "ip_forward")
 	}
 	return p.life(journey.Released, 1)
+}
+
+// refused is dropped where IP takes packets, as one whose checksum is wrong.
+func refused() *path {
+	return newPath().see(1, fw, "to-client", "ip_rcv_core").see(1, fw, "to-client", "sk_skb_reason_drop").
+		drop(1, fw, "to-client", "IP_CSUM", "ip_rcv_core.cold+0x11")
+}
+
+// bothWays has a function armed that packets pass by that come in lists.
+func bothWays() journey.Evidence {
+	e := complete()
+	e.Probes = append(e.Probes, journey.Probe{Kind: journey.Function, Name: "ip_rcv"})
+	return e
+}
+
+// blind does not see all ways to a milestone.
+func blind() journey.Evidence {
+	e := complete()
+	w := e.Milestones[journey.Forward]
+	w.Blind = "observe ip6_forward: this kernel lets no program attach to it"
+	e.Milestones[journey.Forward] = w
+	return e
 }

@@ -23,31 +23,50 @@ func subject(matcher string, actual any) (*journey.Journey, error) {
 }
 
 // armed returns an error if a probe of that name was not armed, so that the record can say nothing about it.
-func armed(matcher, name string, evidence *journey.Evidence) error {
-	if evidence == nil || evidence.Armed(name) {
+func armed(matcher string, probe journey.Probe, evidence *journey.Evidence, hints ...string) error {
+	if evidence == nil || slices.Contains(evidence.Probes, probe) {
 		return nil
 	}
 	var probes []string
 	for _, p := range evidence.Probes {
-		probes = append(probes, p.Name)
+		if name := requestFor(p); !slices.Contains(probes, name) {
+			probes = append(probes, name)
+		}
 	}
 	slices.Sort(probes)
-	what := "function"
-	if strings.Contains(name, ":") {
+	name, what := probe.Name, "function"
+	switch probe.Kind {
+	case journey.Tracepoint, journey.RawTracepoint:
 		what = "tracepoint"
+	case journey.Return:
+		what = "return of the function"
 	}
 	lines := []string{
 		wrap(fmt.Sprintf("%s: the %s %s was not armed, so the record cannot tell%s.",
 			matcher, what, name, suggest(name, probes)), ""),
 	}
-	if what == "function" {
-		lines = append(lines, "Arm it before the traffic:",
-			fmt.Sprintf("    lab.Trace(ctx, harness.TraceOptions{Functions: []string{%q}})", name))
+	lines = append(lines, "Arm it before the traffic:",
+		fmt.Sprintf("    lab.Trace(ctx, harness.TraceOptions{Functions: []string{%q}})", requestFor(probe)))
+	for _, hint := range hints {
+		lines = append(lines, wrap(hint, ""))
 	}
 	if len(probes) > 0 {
 		lines = append(lines, wrap("Armed were: "+strings.Join(probes, ", "), "  "))
 	}
 	return errors.New(strings.Join(lines, "\n"))
+}
+
+// requestFor is a probe as a trace takes it.
+func requestFor(p journey.Probe) string {
+	switch p.Kind {
+	case journey.Return:
+		return "kr:" + p.Name
+	case journey.Tracepoint:
+		return "tp:" + p.Name
+	case journey.RawTracepoint:
+		return "raw_tracepoint:" + p.Name
+	}
+	return p.Name
 }
 
 // doubt returns an error if the record cannot vouch for absence.

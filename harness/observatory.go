@@ -23,9 +23,14 @@ type observatory struct {
 	node    *topology.Node
 	// defaults holds the milestones attached, so that a trace need not.
 	defaults *bpf.Scope
-	armed    sync.Mutex // guards milestones
-	// milestones are those that this kernel has.
+	armed    sync.Mutex // guards milestones, watches and absent
+	// milestones are their probes, as far as this kernel has them, and what else every trace observes.
 	milestones []string
+	// watches says what probes each milestone has, and absent of which modules some are that were not loaded yet.
+	watches map[journey.Milestone]journey.Watch
+	absent  []string
+	// noSeventh says that this kernel lets no program attach to the function of that name.
+	noSeventh bool
 	// noVerdicts is why nftables verdicts are not reported; nil if they are.
 	noVerdicts error
 	flying     sync.Mutex // there is one canary
@@ -84,6 +89,9 @@ table ip waybill {
 	chain input { type filter hook input priority filter; udp dport 9 accept; }
 }`
 
+// canaryStation is where the canary must be seen, a milestone's function, so that it costs nothing.
+const canaryStation = "ip_local_deliver"
+
 // canaryPort is discard: nobody listens, so the canary's journey ends with a drop.
 const canaryPort = 9
 
@@ -109,7 +117,7 @@ func (o *observatory) open(ctx context.Context) error {
 	if err := o.canary.watch(); err != nil {
 		return err
 	}
-	functions := []string{"ip_rcv"}
+	functions := []string{canaryStation}
 	if o.noVerdicts == nil {
 		functions = append(functions, verdicts)
 	}
@@ -131,31 +139,27 @@ func (o *observatory) open(ctx context.Context) error {
 
 // holdMilestones attaches the milestones for as long as the process lives.
 func (o *observatory) holdMilestones() (err error) {
-	for _, name := range milestones {
-		if name == verdicts && o.noVerdicts != nil {
-			continue
-		}
-		err := o.tracker.Observable(name)
-		switch {
-		case errors.Is(err, bpf.ErrNoFunction):
-		case err != nil:
-			return err
-		default:
-			o.milestones = append(o.milestones, name)
-		}
-	}
 	if o.defaults, err = o.tracker.Watch(nil, func(*journey.Observation) {}); err != nil {
 		return err
+	}
+	if err := errors.Join(o.findMilestones(), o.holdSeventh()); err != nil {
+		return err
+	}
+	if o.noVerdicts == nil {
+		o.milestones = append(o.milestones, verdicts)
 	}
 	return o.defaults.Arm(o.milestones)
 }
 
-// available lists the milestones, those of iptables included: its tables may have been made since.
+// available lists what every trace observes. Tables of iptables may have been made, and modules loaded since.
 func (o *observatory) available() ([]string, error) {
 	o.armed.Lock()
 	defer o.armed.Unlock()
 	tables, err := o.tracker.Tables()
 	if err != nil {
+		return nil, err
+	}
+	if err := o.catchUp(); err != nil {
 		return nil, err
 	}
 	tables = slices.DeleteFunc(tables, func(name string) bool { return slices.Contains(o.milestones, name) })
@@ -190,9 +194,9 @@ func (o *observatory) fly(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("fly the canary: %w", err)
 	}
-	expected := []string{"ip_rcv", "skb:kfree_skb"}
+	expected := []string{canaryStation, "skb:kfree_skb"}
 	if o.noVerdicts == nil {
-		expected = []string{"ip_rcv", verdicts, "skb:kfree_skb"}
+		expected = []string{canaryStation, verdicts, "skb:kfree_skb"}
 	}
 	var seen []string
 	for _, e := range j.Events {

@@ -161,6 +161,8 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 		Settled:   settled,
 		Loss:      after.Since(t.before),
 		Probes:    l.scope.Probes(),
+		Devices:   make(map[uint64][]string),
+		Chains:    make(map[uint64][]string),
 		Nodes:     make(map[uint64]string),
 		Reasons:   l.observatory.tracker.Reasons(),
 		Unvouched: make(map[uint64]string),
@@ -169,7 +171,12 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 	for _, n := range l.network.Nodes() {
 		nodes[n.NetNSCookie()] = n
 		evidence.Nodes[n.NetNSCookie()] = n.String()
+		if err := l.describe(n, &evidence); err != nil {
+			return nil, err
+		}
 	}
+	evidence.Sockets = l.sockets()
+	evidence.Milestones = l.observatory.watched(evidence.Probes)
 	record := t.collector.seal(evidence)
 	record.Annotate(func(e *journey.Event) {
 		if e.NetNS == nil || nodes[e.NetNS.Cookie] == nil {

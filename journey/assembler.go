@@ -348,7 +348,7 @@ func (p *packet) enqueue(o *Observation) {
 		b = p.open(o.SKB, nil)
 	}
 	b.parked = false
-	b.enqueued = true
+	b.enqueued, b.enqueuedAt = true, p.events
 	b.restNS, b.restDev = o.NetNS, o.Device
 	p.update(b, o.CPU)
 }

@@ -22,13 +22,15 @@ type branch struct {
 	tappedAt int  // number of the packet's events at that time
 	kept     bool // by the packet socket, in its queue
 	enqueued bool // on a socket's receive queue
-	parked   bool // where place says, and nothing since
-	shaped   bool // in a qdisc, and nothing since
-	merged   bool // into another packet
-	moved    bool // into another skb of the packet, a later branch
-	closed   bool // released
-	closedBy uint32
-	drop     int // index of the drop among the packet's events, or -1
+	// enqueuedAt is the number of the packet's events at that time.
+	enqueuedAt int
+	parked     bool // where place says, and nothing since
+	shaped     bool // in a qdisc, and nothing since
+	merged     bool // into another packet
+	moved      bool // into another skb of the packet, a later branch
+	closed     bool // released
+	closedBy   uint32
+	drop       int // index of the drop among the packet's events, or -1
 
 	place string // while parked
 	// Where it was enqueued or shaped.
@@ -134,7 +136,7 @@ func (b *branch) outcome(events []Event, branches [][]int) Outcome {
 	case b.parked:
 		o.Kind, o.Place = Queued, b.place
 	case b.shaped:
-		o.Kind, o.Place = Queued, Qdisc
+		o.Kind, o.Place = Queued, QdiscQueue
 		o.NetNS, o.Device = b.restNS, b.restDev
 	case b.held():
 		o.Kind, o.Place = Queued, HolderQueue

@@ -59,8 +59,10 @@
 //	  conntrack  state, status, proto, proto_state, orig, reply {src, src_port, dst, dst_port}, zone, mark, labels
 //	  iptables   family, table, hook, verdict
 //	  nft        family, table, table_handle, chain, chain_handle, rule_handle, rule_text, comment, verdict, target, policy
-//	branch    skb, parent (index or null), role, auxiliary, taken_at, outcome, events [index]
+//	branch    skb, parent (index or null), role, auxiliary, taken_at, outcome, events [index], since,
+//	          accepted {after, netns, device}
 //	outcome   kind, event (index), rule_event (index), place, netns, device, last_netns, last_device, unvouched, sentence *
-//	evidence  complete *, sealed, settled, moving, loss [{cause, count}], probes [{kind, name}], nodes {cookie: name},
-//	          reasons, unvouched {cookie: why}
+//	evidence  complete *, sealed, settled, moving, loss [{cause, count}], probes [{kind, name}],
+//	          milestones {name: {probes, blind}}, nodes {cookie: name}, devices, chains {cookie: [name]},
+//	          reasons, sockets, unvouched {cookie: why}
 package journey

@@ -19,10 +19,17 @@ type Evidence struct {
 	Loss []Loss
 	// Probes are those that were armed.
 	Probes []Probe
+	// Milestones says by what probes the milestones were observed. One that is not there was not.
+	Milestones map[Milestone]Watch
 	// Nodes are the names of the namespaces in scope, by cookie.
 	Nodes map[uint64]string
 	// Reasons are the names of the drop reasons that the kernel knows; empty if they could not be listed.
 	Reasons []string
+	// Devices are the names of the nodes' network devices, and Chains those of the chains in their nftables rulesets, by
+	// the namespace's cookie; empty if they were not listed.
+	Devices, Chains map[uint64][]string
+	// Sockets are the cookies of the sockets by which the test sent.
+	Sockets []uint64
 	// Unvouched says, by cookie, of which namespaces the ruleset in force could not be established, and why.
 	Unvouched map[uint64]string
 }

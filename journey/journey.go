@@ -35,9 +35,22 @@ type Branch struct {
 	// the packet.
 	Auxiliary bool
 	Events    []int // indices into Journey.Events
-	Outcome   Outcome
+	// Since is how many events the journey had when the branch began. Those of its ancestors before that were on its way.
+	Since int
+	// Accepted is how it was put on a socket's receive queue; nil if it was not. It may have been dropped from there.
+	Accepted *Acceptance
+	Outcome  Outcome
 
 	takenAt int // TakenByTap: how many events the journey had by then
+}
+
+// Acceptance is that a socket took a packet on its receive queue.
+type Acceptance struct {
+	// After is how many events the journey had by then.
+	After int `json:"after"`
+	// NetNS is the socket's; Device is nil unless it was told.
+	NetNS  *NetNS  `json:"netns,omitempty"`
+	Device *Device `json:"device,omitempty"`
 }
 
 // Role says what a branch is to its packet.
@@ -181,7 +194,13 @@ func (p *packet) journey(nodes map[uint64]string) *Journey {
 	}
 	for i, b := range p.branches {
 		role := b.role()
-		branch := Branch{SKB: b.skb, Parent: -1, Role: role, Auxiliary: role.auxiliary(), Events: branches[i], takenAt: b.tappedAt}
+		branch := Branch{
+			SKB: b.skb, Parent: -1, Role: role, Auxiliary: role.auxiliary(), Events: branches[i], Since: b.eventsBefore,
+			takenAt: b.tappedAt,
+		}
+		if b.enqueued {
+			branch.Accepted = &Acceptance{After: b.enqueuedAt, NetNS: b.restNS.named(nodes), Device: b.restDev}
+		}
 		if b.parent != nil {
 			branch.Parent = b.parent.index
 		}

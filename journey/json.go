@@ -63,6 +63,8 @@ type (
 		Auxiliary bool              `json:"auxiliary"`
 		TakenAt   int               `json:"taken_at,omitempty"`
 		Events    []int             `json:"events"`
+		Since     int               `json:"since,omitempty"`
+		Accepted  *Acceptance       `json:"accepted,omitempty"`
 		Outcome   outcomeJSON       `json:"outcome"`
 	}
 	outcomeJSON struct {
@@ -201,7 +203,7 @@ func branchToJSON(b *Branch, indices map[*Event]int) branchJSON {
 	o := &b.Outcome
 	out := branchJSON{
 		SKB: hexNumber[uint64]{b.SKB}, Role: b.Role, Auxiliary: b.Auxiliary, TakenAt: b.takenAt,
-		Events: append([]int{}, b.Events...),
+		Events: append([]int{}, b.Events...), Since: b.Since, Accepted: b.Accepted,
 		Outcome: outcomeJSON{
 			Kind: o.Kind, Place: o.Place, NetNS: o.NetNS, Device: o.Device, LastNetNS: o.LastNetNS,
 			LastDevice: o.LastDevice, Unvouched: o.Unvouched, Sentence: o.String(),
@@ -224,6 +226,7 @@ func (in *branchJSON) branch(events []Event, branches int) (Branch, error) {
 	o := &in.Outcome
 	b := Branch{
 		SKB: in.SKB.v, Parent: -1, Role: in.Role, Auxiliary: in.Auxiliary, takenAt: in.TakenAt, Events: in.Events,
+		Since: in.Since, Accepted: in.Accepted,
 		Outcome: Outcome{
 			Kind: o.Kind, Place: o.Place, NetNS: o.NetNS, Device: o.Device, LastNetNS: o.LastNetNS,
 			LastDevice: o.LastDevice, Unvouched: o.Unvouched,

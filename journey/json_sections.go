@@ -297,15 +297,24 @@ type probeJSON struct {
 }
 
 type evidenceJSON struct {
-	Complete  bool                         `json:"complete"`
-	Sealed    bool                         `json:"sealed"`
-	Settled   bool                         `json:"settled"`
-	Moving    int                          `json:"moving"`
-	Loss      []lossJSON                   `json:"loss"`
-	Probes    []probeJSON                  `json:"probes,omitempty"`
-	Nodes     map[hexNumber[uint64]]string `json:"nodes,omitempty"`
-	Reasons   []string                     `json:"reasons,omitempty"`
-	Unvouched map[hexNumber[uint64]]string `json:"unvouched,omitempty"`
+	Complete   bool                           `json:"complete"`
+	Sealed     bool                           `json:"sealed"`
+	Settled    bool                           `json:"settled"`
+	Moving     int                            `json:"moving"`
+	Loss       []lossJSON                     `json:"loss"`
+	Probes     []probeJSON                    `json:"probes,omitempty"`
+	Milestones map[Milestone]watchJSON        `json:"milestones,omitempty"`
+	Nodes      map[hexNumber[uint64]]string   `json:"nodes,omitempty"`
+	Devices    map[hexNumber[uint64]][]string `json:"devices,omitempty"`
+	Chains     map[hexNumber[uint64]][]string `json:"chains,omitempty"`
+	Sockets    []hexNumber[uint64]            `json:"sockets,omitempty"`
+	Reasons    []string                       `json:"reasons,omitempty"`
+	Unvouched  map[hexNumber[uint64]]string   `json:"unvouched,omitempty"`
+}
+
+type watchJSON struct {
+	Probes []probeJSON `json:"probes"`
+	Blind  string      `json:"blind,omitempty"`
 }
 
 // MarshalJSON gives the whole account.
@@ -313,12 +322,26 @@ func (e *Evidence) MarshalJSON() ([]byte, error) {
 	out := evidenceJSON{
 		Complete: e.Incomplete() == nil, Sealed: e.Sealed, Settled: e.Settled, Moving: e.Moving, Loss: []lossJSON{},
 		Nodes: hexKeys(e.Nodes), Reasons: e.Reasons, Unvouched: hexKeys(e.Unvouched),
+		Devices: hexKeys(e.Devices), Chains: hexKeys(e.Chains),
 	}
 	for _, l := range e.Loss {
 		out.Loss = append(out.Loss, lossJSON(l))
 	}
+	for _, s := range e.Sockets {
+		out.Sockets = append(out.Sockets, hexNumber[uint64]{s})
+	}
 	for _, p := range e.Probes {
 		out.Probes = append(out.Probes, probeJSON(p))
+	}
+	for name, w := range e.Milestones {
+		if out.Milestones == nil {
+			out.Milestones = make(map[Milestone]watchJSON)
+		}
+		watch := watchJSON{Probes: []probeJSON{}, Blind: w.Blind}
+		for _, p := range w.Probes {
+			watch.Probes = append(watch.Probes, probeJSON(p))
+		}
+		out.Milestones[name] = watch
 	}
 	return encode("evidence", out)
 }
@@ -331,30 +354,43 @@ func (e *Evidence) UnmarshalJSON(data []byte) error {
 	}
 	*e = Evidence{
 		Sealed: in.Sealed, Settled: in.Settled, Moving: in.Moving, Nodes: plainKeys(in.Nodes), Reasons: in.Reasons,
-		Unvouched: plainKeys(in.Unvouched),
+		Unvouched: plainKeys(in.Unvouched), Devices: plainKeys(in.Devices), Chains: plainKeys(in.Chains),
 	}
 	for _, l := range in.Loss {
 		e.Loss = append(e.Loss, Loss(l))
 	}
+	for _, s := range in.Sockets {
+		e.Sockets = append(e.Sockets, s.v)
+	}
 	for _, p := range in.Probes {
 		e.Probes = append(e.Probes, Probe(p))
+	}
+	for name, w := range in.Milestones {
+		if e.Milestones == nil {
+			e.Milestones = make(map[Milestone]Watch)
+		}
+		watch := Watch{Blind: w.Blind}
+		for _, p := range w.Probes {
+			watch.Probes = append(watch.Probes, Probe(p))
+		}
+		e.Milestones[name] = watch
 	}
 	return nil
 }
 
-func hexKeys(m map[uint64]string) map[hexNumber[uint64]]string {
-	out := make(map[hexNumber[uint64]]string, len(m))
+func hexKeys[V any](m map[uint64]V) map[hexNumber[uint64]]V {
+	out := make(map[hexNumber[uint64]]V, len(m))
 	for k, v := range m {
 		out[hexNumber[uint64]{k}] = v
 	}
 	return out
 }
 
-func plainKeys(m map[hexNumber[uint64]]string) map[uint64]string {
+func plainKeys[V any](m map[hexNumber[uint64]]V) map[uint64]V {
 	if m == nil {
 		return nil
 	}
-	out := make(map[uint64]string, len(m))
+	out := make(map[uint64]V, len(m))
 	for k, v := range m {
 		out[k.v] = v
 	}

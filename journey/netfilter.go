@@ -68,3 +68,6 @@ type Drop struct {
 	// Location is the caller of the drop function, as function+0xoffset.
 	Location string `json:"location,omitempty"`
 }
+
+// Reversed says that the packet goes in the direction of the connection's replies.
+func (c *Conntrack) Reversed() bool { return c.State == "REPLY" || c.State == "RELATED_REPLY" }

@@ -37,8 +37,8 @@ const (
 	NeighbourQueue = "neighbour queue"
 	// FragmentQueue is where a fragment waits for the others of its datagram.
 	FragmentQueue = "fragment queue"
-	// Qdisc is the queueing discipline of a device.
-	Qdisc = "qdisc"
+	// QdiscQueue is the queueing discipline of a device.
+	QdiscQueue = "qdisc"
 	// HolderQueue is where a Held skb rests: with the sender, which may send another clone of it.
 	HolderQueue = "sender's queue"
 )

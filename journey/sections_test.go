@@ -76,6 +76,12 @@ func everythingRecord() *Record {
 	evidence.Probes = []Probe{{Function, "ip_output"}, {Return, "nf_hook_slow"}, {ProbeKind(9), "from the future"}}
 	evidence.Reasons = []string{"NETFILTER_DROP", "QDISC_DROP_OVERLIMIT"}
 	evidence.Unvouched = map[uint64]string{serverNS: "it changed"}
+	evidence.Milestones = map[Milestone]Watch{
+		Postrouting: {Probes: []Probe{{Function, "ip_output"}}, Blind: "IPv6 was not seen"}, SocketDeliver: {},
+	}
+	evidence.Devices = map[uint64][]string{serverNS: {"lo", "eth0"}}
+	evidence.Chains = map[uint64][]string{serverNS: {"input"}}
+	evidence.Sockets = []uint64{0xea51e4}
 	a := NewAssembler(100)
 	a.Add(&Observation{Kind: Origin, Event: Event{ID: ID{FirstSeen: 1}, SocketCookie: 0xea51e4}})
 	for _, o := range everything() {

@@ -42,7 +42,7 @@ var _ = Describe("a default-deny forward chain", func() {
 
 		Expect(journey).To(Reach("ip_forward", At(fw)))
 		Expect(journey).To(BeDropped(Reason("NETFILTER_DROP"), At(fw), ByPolicy("forward")))
-		Expect(journey).NotTo(Reach("ip_rcv", At(server)))
+		Expect(journey).NotTo(Reach(IPReceive, At(server)))
 	})
 
 	It("names the rule of a chain that was jumped to", func(ctx SpecContext) {
@@ -50,7 +50,7 @@ var _ = Describe("a default-deny forward chain", func() {
 
 		Expect(followed).To(BeDropped(At(fw), ByRule("ask the resolver")))
 		Expect(followed.Outcome().Rule.NFT.Chain).To(Equal("dns"))
-		Expect(followed).NotTo(Reach("ip_rcv", At(server)))
+		Expect(followed).NotTo(Reach(IPReceive, At(server)))
 	})
 
 	It("lets through what is accepted, as one packet from end to end", func(ctx SpecContext) {
@@ -113,6 +113,6 @@ var _ = Describe("an output chain", func() {
 
 		Expect(sent.Err).To(MatchError(ContainSubstring("operation not permitted")))
 		Expect(followed).To(BeDropped(Reason("NETFILTER_DROP"), At(client), ByRule("udp dport 8080 drop")))
-		Expect(followed).NotTo(Reach("ip_rcv"))
+		Expect(followed).NotTo(Reach(IPReceive))
 	})
 })

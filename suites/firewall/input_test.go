@@ -23,7 +23,7 @@ var _ = Describe("an input chain that drops one port", func() {
 
 		Expect(journey).To(Reach("ip_local_deliver", At(server)))
 		Expect(journey).To(BeDropped(Reason("NETFILTER_DROP"), At(server), ByRule("no metrics from outside")))
-		Expect(journey).NotTo(Reach("udp_queue_rcv_one_skb"))
+		Expect(journey).NotTo(Reach(UDPReceive))
 	})
 
 	It("delivers a datagram to the next port to its socket", func(ctx SpecContext) {

@@ -142,7 +142,7 @@ var _ = Describe("a packet of which there are copies", func() {
 		diverted := follow(ctx, f.lab, f.client, f.host)
 
 		Expect(endings(diverted)).To(Equal([]string{"dropped in monitor (OTHERHOST)"}))
-		Expect(diverted).To(Reach("veth_xmit", At(f.host)))
+		Expect(diverted).To(Reach(DeviceTransmit, At(f.host)))
 		Expect(diverted).NotTo(Reach("ip_local_deliver", At(f.host)))
 		Expect(diverted).NotTo(BeDelivered())
 	},

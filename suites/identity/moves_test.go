@@ -48,7 +48,7 @@ var _ = Describe("a packet that is packed anew", func() {
 		looped := follow(ctx, f.lab, f.host, f.host)
 
 		Expect(looped).To(Reach("ip_output", At(f.host)))
-		Expect(looped).To(Reach("ip_rcv", At(f.host), On("lo")))
+		Expect(looped).To(Reach(IPReceive, At(f.host), On("lo")))
 		Expect(endings(looped)).To(Equal([]string{"delivered in host"}))
 		Expect(looped.Deciding()).To(HaveLen(1))
 	})

@@ -85,7 +85,7 @@ var _ = Describe("segments that GRO merges", func() {
 			GinkgoWriter.Println(j.Summary())
 			for _, e := range j.Events {
 				// What the client's TCP made is cut before it reaches the device.
-				if e.NetNS == nil || e.NetNS.Node != "server" && e.Probe.Name != "veth_xmit" || !fromPort(e.Packet, conn.Local.Port()) {
+				if e.NetNS == nil || e.NetNS.Node != "server" && e.Probe.Name != "net:net_dev_start_xmit" || !fromPort(e.Packet, conn.Local.Port()) {
 					continue
 				}
 				seq := sequence(e.Packet)

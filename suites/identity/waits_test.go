@@ -125,7 +125,7 @@ func expectDoubt(j *journey.Journey) {
 		"not dropped": func(g Gomega) { g.Expect(j).NotTo(BeDropped()) },
 		"delivered":   func(g Gomega) { g.Expect(j).To(BeDelivered()) },
 		"kept":        func(g Gomega) { g.Expect(j).NotTo(BeDelivered()) },
-		"elsewhere":   func(g Gomega) { g.Expect(j).NotTo(Reach("ip_rcv")) },
+		"elsewhere":   func(g Gomega) { g.Expect(j).NotTo(Reach(IPReceive)) },
 	} {
 		failure := ""
 		claim(NewGomega(func(message string, _ ...int) { failure = message }))

@@ -189,12 +189,12 @@ func summaries(journeys []*journey.Journey) []string {
 func segmentOf(j *journey.Journey) (length uint16, flags byte) {
 	GinkgoHelper()
 	for _, e := range j.Events {
-		if e.Probe.Name == "ip_rcv" {
+		if e.Probe.Name == "ip_rcv_core" {
 			header := e.Packet.Data[e.Packet.Network:]
 			return binary.BigEndian.Uint16(header[2:]), header[20+13]
 		}
 	}
-	Fail("the segment did not reach ip_rcv: " + j.Summary())
+	Fail("the segment did not reach IP: " + j.Summary())
 	return 0, 0
 }
 
