@@ -148,29 +148,32 @@ func TestMatchers(t *testing.T) {
 		{"any-of-misuse", byRule().journey(complete()), AnyOf(BeDropped(), Reach("ip_forwards")), misused},
 		{"any-of-nothing", byRule().journey(complete()), AnyOf(), misused},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			ok, err := test.matcher.Match(test.actual)
-			var text string
-			got := fails
-			switch {
-			case errors.Is(err, journey.ErrInconclusive):
-				got, text = inconclusive, err.Error()
-				qt.Check(t, qt.IsTrue(strings.HasPrefix(text, "INCONCLUSIVE: ")))
-			case err != nil:
-				got, text = misused, err.Error()
-			case ok:
-				got, text = holds, test.matcher.NegatedFailureMessage(test.actual)
-			default:
-				text = test.matcher.FailureMessage(test.actual)
-			}
-			qt.Assert(t, qt.Equals(got, test.want), qt.Commentf("%s", text))
-			golden.Check(t, test.name+".txt", text+"\n")
-			if got != misused {
-				checkWidth(t, text)
-			}
-			checkGomega(t, test.actual, test.matcher, got, text)
-		})
+		t.Run(test.name, func(t *testing.T) { checkMatcher(t, test.name, test.actual, test.matcher, test.want) })
 	}
+}
+
+// checkMatcher asks a matcher itself and through gomega, and compares the text of the direction that fails.
+func checkMatcher(t *testing.T, name string, actual any, matcher types.GomegaMatcher, want verdict) {
+	ok, err := matcher.Match(actual)
+	var text string
+	got := fails
+	switch {
+	case errors.Is(err, journey.ErrInconclusive):
+		got, text = inconclusive, err.Error()
+		qt.Check(t, qt.IsTrue(strings.HasPrefix(text, "INCONCLUSIVE: ")))
+	case err != nil:
+		got, text = misused, err.Error()
+	case ok:
+		got, text = holds, matcher.NegatedFailureMessage(actual)
+	default:
+		text = matcher.FailureMessage(actual)
+	}
+	qt.Assert(t, qt.Equals(got, want), qt.Commentf("%s", text))
+	golden.Check(t, name+".txt", text+"\n")
+	if got != misused {
+		checkWidth(t, text)
+	}
+	checkGomega(t, actual, matcher, got, text)
 }
 
 func checkWidth(t *testing.T, text string) {

@@ -16,13 +16,23 @@ func BeDelivered(options ...Option) types.GomegaMatcher {
 }
 
 func judgeDelivery(e *expectation, o *journey.Outcome) (departure, error) {
-	switch {
-	case o.Kind == journey.Delivered:
+	if o.Kind == journey.Delivered {
 		return e.endedIn(o), nil
-	case o.Kind == journey.Dropped && o.Rule != nil:
-		return departure{how: "it was dropped by " + o.Judge()}, nil
-	case o.Kind == journey.Dropped:
-		return departure{how: "it was dropped with reason " + o.Event.Drop.Reason}, nil
 	}
-	return departure{how: "it was " + string(o.Kind)}, nil
+	return departure{how: ended(o)}, nil
+}
+
+// ended says in words how a branch ended.
+func ended(o *journey.Outcome) string {
+	switch {
+	case o.Kind == journey.Dropped && o.Rule != nil:
+		return "it was dropped by " + o.Judge()
+	case o.Kind == journey.Dropped:
+		return "it was dropped with reason " + o.Event.Drop.Reason
+	case o.Kind == journey.Queued:
+		return "it was queued in the " + o.Place
+	case o.Kind == journey.Undetermined:
+		return "it was still on its way when the record was sealed"
+	}
+	return "it was " + string(o.Kind)
 }

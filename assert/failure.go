@@ -16,9 +16,10 @@ const columns = 100
 // finding is what a matcher found out about a journey.
 type finding struct {
 	journey *journey.Journey
-	asked   string // "to be dropped in namespace fw"
-	but     string // "it was delivered"
-	hops    []int  // events that show it
+	asked   string         // "to be dropped in namespace fw"
+	but     string         // "it was delivered"
+	hops    []int          // events that show it
+	decider *journey.Event // the verdict that came before the rule which was expected; nil if there is none
 }
 
 func (f *finding) found() *finding { return f }
@@ -58,7 +59,11 @@ func (f *finding) text(subject, predicate, legend string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n    %s\n", subject, f.journey.Flow())
 	for line := range strings.SplitSeq(predicate, "\n") {
-		b.WriteString(wrap(line, "") + "\n")
+		indent := ""
+		if strings.HasPrefix(line, " ") {
+			indent = "        "
+		}
+		b.WriteString(wrap(line, indent) + "\n")
 	}
 	if len(f.journey.Events) == 0 {
 		b.WriteString("\nOf its journey no event was seen.\n")
@@ -70,8 +75,8 @@ func (f *finding) text(subject, predicate, legend string) string {
 		}
 		b.WriteString(hopLines(f.journey, f.hops))
 	}
-	b.WriteString("\n" + outcomes(f.journey))
-	return b.String()
+	b.WriteString("\n" + outcomes(f.journey) + advice(f.journey) + f.order())
+	return painted(b.String())
 }
 
 // outcomes is the outcome of a journey, on a line a branch if several decide.

@@ -67,7 +67,8 @@ func ByPolicy(chain string) Option {
 	return text("ByPolicy", chain, "the name of a chain", func(e *expectation) *string { return &e.policy })
 }
 
-// In says in which kernel function the packet was dropped: "ip_rcv_core".
+// In says in which kernel function the packet was dropped: "ip_rcv_core". That may differ between kernels: what nftables drops
+// is dropped in nft_do_chain on Linux 6.12 and later, and in nf_hook_slow on 6.1.
 func In(function string) Option {
 	return text("In", function, "the name of a kernel function", func(e *expectation) *string { return &e.function })
 }

@@ -44,6 +44,9 @@ func (m *outcomeMatcher) Match(actual any) (bool, error) {
 	if found {
 		return true, nil
 	}
+	if m.want.rule != "" {
+		m.decider = decided(j, &expectation{place: m.want.place})
+	}
 	if m.needs != (journey.Probe{}) {
 		if err := armed(m.name, m.needs, j.Evidence); err != nil {
 			return false, err

@@ -78,7 +78,7 @@ func (m *reachMatcher) sight(matcher string, actual any) (here, elsewhere []jour
 		return nil, nil, err
 	}
 	if m.want.device != "" && (m.station.milestone == journey.LocalOut || m.station.milestone == journey.Postrouting) {
-		return nil, nil, errors.New(wrap(fmt.Sprintf("%s: at the milestone %s the packet is not on the device yet by which it is "+
+		return nil, nil, errors.New(wrap(fmt.Sprintf("%s: at %s the packet is not on the device yet by which it is "+
 			"to leave; ask for that later: Reach(DeviceTransmit, On(%q))", matcher, m.station, m.want.device), ""))
 	}
 	m.finding = finding{journey: j, asked: "to reach " + m.station.String() + m.want.words()}

@@ -31,6 +31,7 @@ var _ = Describe("a packet that gets stuck", func() {
 
 		Expect(stuck).To(Reach("ip_output", At(p.client)), "what was seen was seen")
 		Expect(stuck).To(Reach(Qdisc, On("tun0")), "the device has a qdisc, which was empty")
+		Expect(stuck).To(BeUndetermined())
 		Expect(stuck.Outcome().Kind).To(Equal(journey.Undetermined))
 		for _, claim := range []func(g Gomega){
 			func(g Gomega) { g.Expect(stuck).To(BeDropped()) },
