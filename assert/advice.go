@@ -29,6 +29,10 @@ func (f *finding) order() string {
 		return ""
 	}
 	n := f.decider.NFT
+	if f.rule != "" && (containsWords(n.RuleText, f.rule) || containsWords(n.Comment, f.rule)) {
+		return "\n" + wrap(fmt.Sprintf("Look at: that rule itself, handle %d of chain %s in %s. It judged the packet: %s.",
+			n.Rule, n.Chain, f.decider.NetNS, n.Verdict), "  ")
+	}
 	what := "its policy"
 	if n.Rule != 0 {
 		what = fmt.Sprintf("handle %d", n.Rule)

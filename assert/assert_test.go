@@ -101,6 +101,7 @@ func TestMatchers(t *testing.T) {
 		{"dropped-tapped", tapped().journey(complete()), BeDropped(Reason("NETFILTER_DROP")), holds},
 		{"dropped-on-port", flooded().journey(complete()), BeDropped(On("port2"), At(fw), ByPolicy("forward")), holds},
 		{"dropped-any-branch", flooded().journey(complete()), BeDropped(AnyBranch(), Reason("NO_SOCKET")), holds},
+		{"dropped-rule-accepts", accepted().journey(complete()), BeDropped(ByRule("no metrics")), fails},
 		{"dropped-delivered", delivered().journey(complete()), BeDropped(At(server), Reason("NETFILTER_DROP"), ByRule("udp dport 8080")), fails},
 		{"dropped-elsewhere", byRule().journey(complete()), BeDropped(At(fw)), fails},
 		{"dropped-other-reason", noSocket().journey(complete()), BeDropped(Reason("NETFILTER_DROP")), fails},

@@ -8,9 +8,16 @@
 // answers with an error that wraps [journey.ErrInconclusive] unless the record's evidence is complete, and such an
 // error fails the assertion whichever way it was asked, with To and with NotTo.
 //
-// Outcomes (BeDropped, BeDelivered) are asked of every branch of the journey that is not auxiliary, unless On selects
+// Places are named by milestones, such as [Forward], which every trace observes and every kernel has, or by functions that the
+// test armed. Reach and the other matchers that look at a place can be put in a sequence by InOrder and FollowExactly.
+//
+// Matchers compose with gomega's And, Or, Not, WithTransform, ContainElement and HaveEach, which pass such errors on; [AnyOf]
+// is Or that asks the others when one could not tell. Those of gstruct do not: they make an error a mismatch, so that it fails
+// To and passes NotTo. Inside of them, negate each matcher by itself, never the whole.
+//
+// Outcomes (BeDropped, BeDelivered and the like) are asked of every branch of the journey that is not auxiliary, unless On selects
 // branches or AnyBranch asks for one of them.
 //
 // Misuse is an error that says what would be right: a function that was not armed, a node of another network, a drop
-// reason that the kernel does not have, an option that says nothing to the matcher.
+// reason that the kernel does not have, a device or a chain that is nowhere, an option that says nothing to the matcher.
 package assert

@@ -51,7 +51,8 @@ func (m *stuckMatcher) Match(actual any) (bool, error) {
 		whole = *j.Evidence
 		whole.Settled, whole.Moving = true, 0
 	}
-	return true, m.doubted(whole.Incomplete())
+	err = whole.Incomplete()
+	return err == nil, m.doubted(err)
 }
 
 // judgeKind compares nothing but how a branch ended, and where.

@@ -20,6 +20,7 @@ type finding struct {
 	but     string         // "it was delivered"
 	hops    []int          // events that show it
 	decider *journey.Event // the verdict that came before the rule which was expected; nil if there is none
+	rule    string         // that was expected
 }
 
 func (f *finding) found() *finding { return f }

@@ -104,7 +104,14 @@ func Traverse(chains ...any) types.GomegaMatcher {
 			name: "Traverse", verb: "come through chain " + name, want: want, needs: verdicts,
 			shows: func(j *journey.Journey, event int) (bool, error) {
 				n := j.Events[event].NFT
-				return n != nil && (n.Chain == name || n.Target == name), nil
+				if n == nil || n.Chain == name || n.Target == name {
+					return n != nil, nil
+				}
+				if n.Target == "" && (n.Verdict == "jump" || n.Verdict == "goto") {
+					return false, fmt.Errorf("%w: a rule of chain %s (handle %d) led to a chain whose name is not known",
+						journey.ErrInconclusive, n.Chain, n.Rule)
+				}
+				return false, nil
 			},
 			known: func(j *journey.Journey, want *expectation) error { return knownChain(name, j, want) },
 		})

@@ -45,6 +45,7 @@ func (m *outcomeMatcher) Match(actual any) (bool, error) {
 		return true, nil
 	}
 	if m.want.rule != "" {
+		m.rule = m.want.rule
 		m.decider = decided(j, &expectation{place: m.want.place})
 	}
 	if m.needs != (journey.Probe{}) {

@@ -13,7 +13,8 @@ import (
 
 // Reach succeeds if the packet, or a copy of it, came by a place in the kernel. The place is a milestone (Forward), or a
 // probe as traces take them: the call of a function ("ip_forward"), its return ("kr:ip_forward"), a tracepoint
-// ("tp:skb:kfree_skb"). A function must have been armed; milestones are by every trace. Options: At, On, Times.
+// ("tp:skb:kfree_skb"). A function must have been armed; milestones are by every trace. Options: At, On, Times. On speaks of the device that the packet has there, and up to
+// postrouting that is the one by which it came.
 //
 // Of a function that is one of several ways to a milestone, such as ip_rcv, by which packets that arrive in a list do not
 // come, Reach says so if the packet came another way. "k:ip_rcv" means this function and no other.

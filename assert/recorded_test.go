@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 	"github.com/onsi/gomega"
+	"github.com/onsi/gomega/gstruct"
 	"github.com/onsi/gomega/types"
 
 	"github.com/waybill-dev/waybill/journey"
@@ -134,4 +135,64 @@ func TestRecorded(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) { checkMatcher(t, test.name, test.actual, test.matcher, test.want) })
 	}
+}
+
+// TestComposeInconclusive: what a record cannot tell fails the assertion in both directions, whatever the matcher is part of.
+func TestComposeInconclusive(t *testing.T) {
+	j := incomplete(recorded(t, "stopped"))
+	list := []*journey.Journey{j}
+	not := func(m types.GomegaMatcher) types.GomegaMatcher { return gomega.Not(m) }
+	holding := func() types.GomegaMatcher { return Reach(Forward) }
+	same := func(j *journey.Journey) *journey.Journey { return j }
+	for name, unclear := range map[string]func() types.GomegaMatcher{
+		"reach":       func() types.GomegaMatcher { return Reach(SocketDeliver) },
+		"times":       func() types.GomegaMatcher { return Reach(Forward, Times(1)) },
+		"order":       func() types.GomegaMatcher { return InOrder(Reach(Forward), Reach(SocketDeliver)) },
+		"exactly":     func() types.GomegaMatcher { return FollowExactly(Reach(Forward)) },
+		"traverse":    func() types.GomegaMatcher { return Traverse("postrouting") },
+		"judged":      func() types.GomegaMatcher { return BeJudgedBy("ask the resolver") },
+		"snat":        func() types.GomegaMatcher { return BeSNATedTo("172.16.43.1") },
+		"dnat":        func() types.GomegaMatcher { return BeDNATedTo("172.16.43.9") },
+		"conntrack":   func() types.GomegaMatcher { return HaveConntrack("REPLY") },
+		"ttl":         func() types.GomegaMatcher { return HaveTTLDecremented(Times(9)) },
+		"transmitted": func() types.GomegaMatcher { return BeTransmitted(On("eth1")) },
+		"consumed":    func() types.GomegaMatcher { return BeConsumed() },
+		"delivered":   func() types.GomegaMatcher { return BeDelivered() },
+		"dropped":     func() types.GomegaMatcher { return BeDropped(ByRule("go on")) },
+	} {
+		for composition, c := range map[string]struct {
+			actual  any
+			matcher types.GomegaMatcher
+		}{
+			"alone":          {j, unclear()},
+			"not":            {j, not(unclear())},
+			"not not":        {j, not(not(unclear()))},
+			"and":            {j, gomega.And(holding(), unclear())},
+			"or":             {j, gomega.Or(not(holding()), unclear())},
+			"any of":         {j, AnyOf(not(holding()), unclear())},
+			"transformed":    {j, gomega.WithTransform(same, unclear())},
+			"contained":      {list, gomega.ContainElement(unclear())},
+			"each":           {list, gomega.HaveEach(unclear())},
+			"satisfying all": {j, gomega.SatisfyAll(unclear(), holding())},
+			"none":           {list, gomega.Not(gomega.ContainElement(unclear()))},
+		} {
+			ok, err := c.matcher.Match(c.actual)
+			qt.Check(t, qt.ErrorIs(err, journey.ErrInconclusive), qt.Commentf("%s, %s", name, composition))
+			qt.Check(t, qt.IsFalse(ok))
+		}
+		// What is asked first and settles the question needs no answer of the other.
+		ok, err := gomega.And(not(holding()), unclear()).Match(j)
+		qt.Check(t, qt.IsNil(err))
+		qt.Check(t, qt.IsFalse(ok))
+	}
+	// gstruct makes an error a mismatch. The package's documentation says what to do about it.
+	fields := gstruct.PointTo(gstruct.MatchFields(gstruct.IgnoreExtras, gstruct.Fields{"ID": gomega.Equal(j.ID)}))
+	ok, err := fields.Match(j)
+	qt.Check(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(ok))
+	elements := gstruct.MatchAllElements(func(any) string { return "stopped" }, gstruct.Elements{"stopped": Reach(SocketDeliver)})
+	ok, err = elements.Match(list)
+	qt.Check(t, qt.IsNil(err))
+	qt.Check(t, qt.IsFalse(ok))
+	qt.Check(t, qt.StringContains(elements.FailureMessage(list), "INCONCLUSIVE: "))
 }

@@ -219,3 +219,12 @@ func blind() journey.Evidence {
 	e.Milestones[journey.Forward] = w
 	return e
 }
+
+// accepted is let through by the rule that was to drop it.
+func accepted() *path {
+	rule := metricsRule
+	rule.Verdict, rule.RuleText = "accept", `udp dport 8080 accept comment "no metrics from outside"`
+	p := arrival().nft(1, server, "to-fw", rule).see(1, server, "to-fw", "udp_rcv")
+	p.add(journey.Enqueued, 1).NetNS = &journey.NetNS{Cookie: server.cookie, Inum: 1}
+	return p.life(journey.Released, 1)
+}

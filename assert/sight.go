@@ -121,6 +121,11 @@ func (m *eventMatcher) unlocated() error {
 			return err
 		}
 	}
+	if m.state {
+		if err := observed(m.name, m.journey.Evidence); err != nil {
+			return err
+		}
+	}
 	if m.known != nil && m.journey.Evidence != nil {
 		if err := m.known(m.journey, &m.want); err != nil {
 			return err
@@ -154,6 +159,21 @@ func (m *eventMatcher) Match(actual any) (bool, error) {
 		return false, m.doubted(err)
 	}
 	return false, m.doubted(doubt(j))
+}
+
+// observed returns an error if the packet's way was not observed at every milestone: what it looked like between those that
+// were is not known.
+func observed(matcher string, evidence *journey.Evidence) error {
+	if evidence == nil {
+		return nil
+	}
+	for _, milestone := range journey.Milestones() {
+		if _, ok := evidence.Milestones[milestone]; !ok {
+			return errors.New(wrap(fmt.Sprintf("%s: the milestone %s was not observed, so the record cannot tell how the packet was "+
+				"there: this kernel does not allow it, or the trace was begun with TraceOptions.WithoutMilestones.", matcher, milestone), ""))
+		}
+	}
+	return nil
 }
 
 func visitsOf(moments []moment) []journey.Visit {

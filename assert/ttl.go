@@ -65,6 +65,9 @@ func (m *ttlMatcher) Match(actual any) (bool, error) {
 	if lowered > by {
 		return false, nil
 	}
+	if err := observed("HaveTTLDecremented", j.Evidence); err != nil {
+		return false, err
+	}
 	return false, m.doubted(doubt(j))
 }
 
