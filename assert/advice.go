@@ -13,7 +13,7 @@ import (
 func advice(j *journey.Journey) string {
 	var all []string
 	for _, i := range j.Deciding() {
-		if a := adviceFor(j, &j.Branches[i].Outcome); a != "" && !slices.Contains(all, a) {
+		if a := adviceFor(&j.Branches[i].Outcome); a != "" && !slices.Contains(all, a) {
 			all = append(all, a)
 		}
 	}
@@ -57,7 +57,7 @@ func decided(j *journey.Journey, want *expectation) (decider *journey.Event) {
 	return decider
 }
 
-func adviceFor(j *journey.Journey, o *journey.Outcome) string {
+func adviceFor(o *journey.Outcome) string {
 	where, device := "the node", ""
 	if o.LastNetNS != nil {
 		where = o.LastNetNS.String()

@@ -141,7 +141,7 @@ func TestRecorded(t *testing.T) {
 func TestComposeInconclusive(t *testing.T) {
 	j := incomplete(recorded(t, "stopped"))
 	list := []*journey.Journey{j}
-	not := func(m types.GomegaMatcher) types.GomegaMatcher { return gomega.Not(m) }
+	not := gomega.Not
 	holding := func() types.GomegaMatcher { return Reach(Forward) }
 	same := func(j *journey.Journey) *journey.Journey { return j }
 	for name, unclear := range map[string]func() types.GomegaMatcher{
@@ -166,7 +166,7 @@ func TestComposeInconclusive(t *testing.T) {
 		}{
 			"alone":          {j, unclear()},
 			"not":            {j, not(unclear())},
-			"not not":        {j, not(not(unclear()))},
+			"double not":     {j, not(not(unclear()))},
 			"and":            {j, gomega.And(holding(), unclear())},
 			"or":             {j, gomega.Or(not(holding()), unclear())},
 			"any of":         {j, AnyOf(not(holding()), unclear())},
