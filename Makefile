@@ -17,7 +17,7 @@ LINT_VERSION := v2.15.0
 .DEFAULT_GOAL := help
 # Two of these at once would share build/, and the one VM that may run.
 .NOTPARALLEL:
-.PHONY: help demo test test-unit test-suites test-matrix setup waybill matrix generate lint fmt bench bench-packet soak clean
+.PHONY: help demo test test-unit test-suites test-matrix mutation setup waybill matrix generate lint fmt bench bench-packet soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ test-suites: setup matrix ## the suites in VMs with a stock kernel; the report i
 
 test-matrix: setup matrix ## the suites under every kernel of the matrix
 	@$(MATRIX) $(KERNELS:%=--kernel %) $(SUITES)
+
+mutation: setup ## change an example by one word at a time: each must turn a spec red, for the right reason
+	go test -v -count=1 ./suites/mutation \
+		-exec '$(abspath $(BUILD))/waybill vm --kernel $(KERNEL) --env CI=true --env WAYBILL_STRICT=1 --bin nft --'
 
 matrix:
 	@go build -o $(BUILD)/matrix ./ci/matrix

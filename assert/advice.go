@@ -23,38 +23,34 @@ func advice(j *journey.Journey) string {
 	return "\n" + wrap("Look at: "+strings.Join(all, "; "), "  ") + "."
 }
 
-// order says to look at the order of rules, if the one that was expected may not have been asked.
+// order says to look at the order of rules, if the one that was expected may not have been asked, or at that rule, if it was.
 func (f *finding) order() string {
-	if f.decider == nil {
+	if f.rule == "" {
 		return ""
 	}
-	n := f.decider.NFT
-	if f.rule != "" && (containsWords(n.RuleText, f.rule) || containsWords(n.Comment, f.rule)) {
-		return "\n" + wrap(fmt.Sprintf("Look at: that rule itself, handle %d of chain %s in %s. It judged the packet: %s.",
-			n.Rule, n.Chain, f.decider.NetNS, n.Verdict), "  ")
-	}
-	what := "its policy"
-	if n.Rule != 0 {
-		what = fmt.Sprintf("handle %d", n.Rule)
-	}
-	return "\n" + wrap(fmt.Sprintf("Look at: the rules of chain %s in %s and their order (nft -a list ruleset): %s decided, with %s; "+
-		"what comes behind is not asked.", n.Chain, f.decider.NetNS, what, n.Verdict), "  ")
-}
-
-// decided finds the verdict in a place that ended a chain for the packet; nil if several did, since it is not known then in
-// which of them the expected rule was thought to be.
-func decided(j *journey.Journey, want *expectation) (decider *journey.Event) {
-	for i := range j.Events {
-		e := &j.Events[i]
-		if e.NFT == nil || !want.on(e) || e.NetNS == nil || e.NFT.Verdict != "accept" && e.NFT.Verdict != "drop" {
+	place := expectation{place: f.place}
+	var deciders []string
+	where := ""
+	for i := range f.journey.Events {
+		e := &f.journey.Events[i]
+		if e.NFT == nil || e.NetNS == nil || !place.on(e) {
 			continue
 		}
-		if decider != nil {
-			return nil
+		n := e.NFT
+		if containsWords(n.RuleText, f.rule) || containsWords(n.Comment, f.rule) {
+			return "\n" + wrap(fmt.Sprintf("Look at: that rule itself, handle %d of chain %s in %s. It judged the packet: %s.",
+				n.Rule, n.Chain, e.NetNS, n.Verdict), "  ")
 		}
-		decider = e
+		if n.Rule != 0 && (n.Verdict == "accept" || n.Verdict == "drop") {
+			deciders = append(deciders, fmt.Sprintf("in chain %s %s that is handle %d (%s)", n.Table, n.Chain, n.Rule, n.Verdict))
+			where = e.NetNS.String()
+		}
 	}
-	return decider
+	if deciders == nil {
+		return ""
+	}
+	return "\n" + wrap(fmt.Sprintf("Look at: the order of the rules in %s (nft -a list ruleset): what comes behind the one that "+
+		"decides is not asked; %s.", where, strings.Join(deciders, ", ")), "  ")
 }
 
 func adviceFor(o *journey.Outcome) string {

@@ -16,11 +16,11 @@ const columns = 100
 // finding is what a matcher found out about a journey.
 type finding struct {
 	journey *journey.Journey
-	asked   string         // "to be dropped in namespace fw"
-	but     string         // "it was delivered"
-	hops    []int          // events that show it
-	decider *journey.Event // the verdict that came before the rule which was expected; nil if there is none
-	rule    string         // that was expected
+	asked   string        // "to be dropped in namespace fw"
+	but     string        // "it was delivered"
+	hops    []int         // events that show it
+	place   journey.Place // where that was
+	rule    string        // that was expected
 }
 
 func (f *finding) found() *finding { return f }

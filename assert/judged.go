@@ -18,7 +18,8 @@ func BeJudgedBy(rule string, options ...Option) types.GomegaMatcher {
 	if err == nil && rule == "" {
 		err = errors.New("BeJudgedBy: it needs a part of the rule, its comment or its handle")
 	}
-	m := &eventMatcher{name: "BeJudgedBy", verb: "be judged by rule '" + rule + "'", want: want, needs: verdicts, misuse: err}
+	m := &eventMatcher{name: "BeJudgedBy", verb: "be judged by rule '" + rule + "'", want: want, needs: verdicts, misuse: err,
+		expected: rule}
 	m.shows = func(j *journey.Journey, event int) (bool, error) {
 		n := j.Events[event].NFT
 		if n == nil || n.Rule == 0 || want.verdict != "" && n.Verdict != want.verdict {

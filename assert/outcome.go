@@ -46,7 +46,7 @@ func (m *outcomeMatcher) Match(actual any) (bool, error) {
 	}
 	if m.want.rule != "" {
 		m.rule = m.want.rule
-		m.decider = decided(j, &expectation{place: m.want.place})
+		m.place = m.want.place
 	}
 	if m.needs != (journey.Probe{}) {
 		if err := armed(m.name, m.needs, j.Evidence); err != nil {

@@ -72,6 +72,8 @@ type eventMatcher struct {
 	known func(j *journey.Journey, want *expectation) error
 	// state says that it is no event but how the packet was at it, and at those after it.
 	state bool
+	// expected is a rule that was to judge the packet; empty if none was.
+	expected string
 	// before says that what an event shows happened before it.
 	before  bool
 	misuse  error
@@ -149,8 +151,8 @@ func (m *eventMatcher) Match(actual any) (bool, error) {
 	} else if m.instead != nil {
 		m.but, m.hops = m.instead(j, &m.want)
 	}
-	if m.name == "BeJudgedBy" && len(elsewhere) == 0 {
-		m.decider = decided(j, &m.want)
+	if len(elsewhere) == 0 && len(here) == 0 {
+		m.rule, m.place = m.expected, m.want.place
 	}
 	if m.but == "" {
 		m.but, m.hops = "it never was; it was "+j.Outcome().Brief(), lastHops(j, j.Deciding())
