@@ -49,7 +49,7 @@ func stationOf[P string | journey.Milestone](what P) (station, error) {
 func (s station) String() string {
 	switch {
 	case s.milestone != "":
-		return "the milestone " + s.text
+		return "the milestone '" + s.text + "'"
 	case s.probe.Kind == journey.Return:
 		return "the return of " + s.probe.Name
 	}

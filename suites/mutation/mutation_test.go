@@ -122,7 +122,7 @@ var _ = Describe("one word", func() {
 			{"time", HaveConntrack("REPLY", At(e.fw)), "but the state was NEW"},
 			{"time", HaveConntrack("NEW", At(e.fw), marked(8)), "no entry was as Which wants it"},
 			{"time", HaveTTLDecremented(Times(2)), "it was 64 at first and 63 at last"},
-			{"time", FollowExactly(Reach(Forward, At(e.fw)), Reach(LocalIn, At(e.fw))), "it did reach the milestone local in in namespace server"},
+			{"time", FollowExactly(Reach(Forward, At(e.fw)), Reach(LocalIn, At(e.fw))), "it did reach the milestone 'local in' in namespace server"},
 			{"time", BeTransmitted(At(e.server)), "but it was delivered in server"},
 			{"time", BeUndetermined(), "but it was delivered"},
 		} {
