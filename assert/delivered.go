@@ -1,6 +1,8 @@
 package assert
 
 import (
+	"fmt"
+
 	"github.com/onsi/gomega/types"
 
 	"github.com/waybill-dev/waybill/journey"
@@ -16,8 +18,11 @@ func BeDelivered(options ...Option) types.GomegaMatcher {
 }
 
 func judgeDelivery(e *expectation, o *journey.Outcome) (departure, error) {
-	if o.Kind == journey.Delivered {
+	switch o.Kind {
+	case journey.Delivered:
 		return e.endedIn(o), nil
+	case journey.Freed:
+		return departure{how: "it was freed without a drop"}, fmt.Errorf("%w: it was %s", journey.ErrInconclusive, o)
 	}
 	return departure{how: ended(o)}, nil
 }

@@ -27,6 +27,11 @@ func armed(matcher string, probe journey.Probe, evidence *journey.Evidence, hint
 	if evidence == nil || slices.Contains(evidence.Probes, probe) {
 		return nil
 	}
+	if evidence.NoFunctions != "" && (probe.Kind == journey.Function || probe.Kind == journey.Return) {
+		return errors.New(wrap(fmt.Sprintf("%s: the function %s cannot be observed here, so the record cannot tell: %s. "+
+			"Drops and the tracepoints of network devices can: ask for tp:net:netif_receive_skb, say, or call harness.NeedFunctions "+
+			"to skip the test on such kernels.", matcher, probe.Name, evidence.NoFunctions), ""))
+	}
 	var probes []string
 	for _, p := range evidence.Probes {
 		if name := requestFor(p); !slices.Contains(probes, name) {
@@ -76,6 +81,9 @@ func doubt(j *journey.Journey) error {
 	}
 	for i := range j.Branches {
 		if b := &j.Branches[i]; b.Outcome.Kind == journey.Undetermined {
+			if b.Outcome.Blind {
+				return fmt.Errorf("%w: skb %x was %s", journey.ErrInconclusive, b.SKB, b.Outcome)
+			}
 			return fmt.Errorf("%w: the packet was still on its way when the record was sealed (skb %x)",
 				journey.ErrInconclusive, b.SKB)
 		}

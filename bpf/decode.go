@@ -75,7 +75,9 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes probeTable) (*jour
 		o.SocketCookie = h.Value
 		o.NetNS = d.namespace(h.Netns)
 	case journey.Enqueued:
-		o.NetNS = d.namespace(h.Netns)
+		if h.Netns != 0 { // it is not known of all that processes read, on the tier of tracepoints
+			o.NetNS = d.namespace(h.Netns)
+		}
 	case journey.Shaped:
 		r, err := view[trackerShapedRecord](raw)
 		if err != nil {

@@ -15,6 +15,9 @@ import (
 // Features tells by which means a tracker observes on the running kernel. What it promises does not depend on them:
 // either way the kernel counts what it did not show.
 type Features struct {
+	// Tier is what the tracker uses. On that of tracepoints Functions is empty, and NoFunctions says why.
+	Tier        Tier
+	NoFunctions string
 	// Functions is how programs get to the functions that match a pattern: "kprobe.multi", one program for all of them;
 	// "kprobe", the same where the kernel has no kprobe.multi and counts the kprobes that it skips; or "fentry", programs
 	// for each, everywhere else. Functions that [Scope.Arm] names one by one are observed by fentry if they let it, up to
@@ -31,6 +34,13 @@ type Features struct {
 
 // String is one line, for logs: "patterns by kprobe.multi, nftables verdicts".
 func (f Features) String() string {
+	if f.Tier == Tracepoints {
+		text := "tracepoints only: " + f.NoFunctions
+		if len(f.Absent) > 0 {
+			text += "; nothing at " + strings.Join(f.Absent, ", ")
+		}
+		return text
+	}
 	text := "patterns by " + f.Functions
 	if f.Verdicts {
 		text += ", nftables verdicts"
@@ -43,9 +53,27 @@ func (f Features) String() string {
 	return text
 }
 
+// NoFunctions is why functions cannot be armed, an error that wraps [ErrNoFunctionProbes]; nil if they can.
+func (t *Tracker) NoFunctions() error { return t.noFunction }
+
+// Deliveries is why it cannot be told that a socket has taken a packet, an error that wraps [ErrNoFunctionProbes]; nil if it
+// can. Without function probes it takes the tracepoint sk_data_ready, of Linux 6.3.
+func (t *Tracker) Deliveries() error {
+	if t.tier == Tracepoints && slices.Contains(t.absent, "sk_data_ready") {
+		return fmt.Errorf("%w, nor the tracepoint sk_data_ready (Linux 6.3)", t.noFunction)
+	}
+	return nil
+}
+
 // Features tells what the tracker found when it was opened.
 func (t *Tracker) Features() Features {
+	if t.tier == Tracepoints {
+		return Features{
+			Tier: t.tier, NoFunctions: t.noFunction.Error(), NoVerdicts: t.noFunction.Error(), Absent: slices.Clone(t.absent),
+		}
+	}
 	return Features{
+		Tier:       t.tier,
 		Functions:  t.family.name,
 		Verdicts:   t.nft.program != "",
 		NoVerdicts: t.nft.why,
@@ -108,12 +136,14 @@ func (t *Tracker) useFamily(kernel, nft *btf.Spec, opts Options) {
 	t.oneWay = opts.functions != ""
 	for _, first := range slices.Concat(fentry.programs(), returns.byArgument, observers) {
 		for _, name := range []string{first, first + again} {
-			t.entries[name] = t.spec.Programs[name]
-			delete(t.spec.Programs, name)
+			if program := t.spec.Programs[name]; program != nil { // the tier of tracepoints does not have all
+				t.entries[name] = program
+				delete(t.spec.Programs, name)
+			}
 		}
 	}
 	t.family = kprobeMulti
-	if _, err := findFunction(kernel, typedLoads); err != nil || opts.functions == fentry.name {
+	if _, err := findFunction(kernel, typedLoads); err != nil || opts.functions == fentry.name || t.tier == Tracepoints {
 		t.family = fentry
 	}
 	t.nft = findVerdicts(nft, t.family)

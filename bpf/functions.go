@@ -54,6 +54,8 @@ func (t *Tracker) resolve(r request) (target, error) {
 	switch {
 	case r.probe() == dropProbe: // is always observed, perhaps without the stack
 		found = target{places: 1}
+	case t.tier == Tracepoints && (r.kind == journey.Function || r.kind == journey.Return):
+		return target{}, t.noFunction
 	case r.name == nftFunction && r.kind == journey.Function:
 		if t.nft.program == "" {
 			return target{}, errors.New(t.nft.why)

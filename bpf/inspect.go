@@ -45,7 +45,30 @@ func Inspect(pattern string) ([]Place, error) {
 	if _, err := findFunction(kernel, typedLoads); err == nil && features.HaveBPFLinkKprobeMulti() == nil {
 		family = kprobeMulti
 	}
-	return c.inspect(pattern, family)
+	places, err := c.inspect(pattern, family)
+	if err != nil {
+		return nil, err
+	}
+	if refused := FunctionProbes(); refused != nil {
+		places = withoutFunctions(places, refused)
+	}
+	return places, nil
+}
+
+// withoutFunctions says of a function that was asked for by name that none can be observed, and leaves out those that only
+// matched a pattern.
+func withoutFunctions(places []Place, why error) []Place {
+	var left []Place
+	for _, p := range places {
+		isFunction := !strings.HasPrefix(p.Probe, "tp:") && !strings.HasPrefix(p.Probe, "raw_tracepoint:")
+		if isFunction {
+			p.WhyNot = why.Error()
+		}
+		if !isFunction || len(places) == 1 {
+			left = append(left, p)
+		}
+	}
+	return left
 }
 
 // inspect is Inspect for functions that are observed by a family.
@@ -64,7 +87,8 @@ func (c *catalog) inspect(pattern string, family family) ([]Place, error) {
 		family = returns
 	}
 	list, listErr := c.traceable()
-	if listErr != nil && !errors.Is(listErr, fs.ErrNotExist) {
+	// A kernel that is locked down lets nobody look.
+	if listErr != nil && !errors.Is(listErr, fs.ErrNotExist) && !errors.Is(listErr, fs.ErrPermission) {
 		return nil, fmt.Errorf("list the functions that can be probed: %w", listErr)
 	}
 	groups := c.groupOf()

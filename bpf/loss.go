@@ -46,15 +46,17 @@ var endings = []string{
 	trackerProgPskbExpandHead, trackerProgPskbExpandHeadExit,
 	trackerProgPskbCarveInsideHeader, trackerProgPskbCarveInsideHeaderExit,
 	trackerProgPskbCarveInsideNonlinear, trackerProgPskbCarveInsideNonlinearExit,
+	tracepointsProgAtKfree, tracepointsProgAtKmemCacheFree, tracepointsProgAtKmalloc, tracepointsProgAtKmemCacheAlloc,
+	tracepointsProgAtKmallocNode, tracepointsProgAtKmemCacheAllocNode,
 }
 
 // partOf tells what a program of the tracker does.
 func partOf(name string, program *ebpf.Program) part {
 	switch {
-	case program.Type() != ebpf.Tracing:
-		return observes
 	case slices.Contains(endings, name):
 		return ends
+	case program.Type() != ebpf.Tracing:
+		return observes
 	case slices.Contains(checking, name):
 		return checks
 	}
@@ -169,6 +171,10 @@ var lossCauses = map[trackerLossCause]string{
 	trackerLossCauseLOSS_MISSED_END:      "ends of packets missed",
 	trackerLossCauseLOSS_PENDING_FULL:    "calls not followed: the map of calls under way was full",
 	trackerLossCauseLOSS_RETURN:          "returns of functions missed",
+	trackerLossCauseLOSS_FRAGMENT: "packets first seen in a page fragment, which may be the rest of other packets: " +
+		"without function probes that is not known",
+	trackerLossCauseLOSS_EXCHANGED: "packets first seen after their buffer was exchanged, which may be the rest of other " +
+		"packets: without function probes that is not known",
 }
 
 const skippedProbes = "probe hits skipped by the kernel: the CPU was busy with another probe"

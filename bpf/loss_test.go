@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -28,6 +29,9 @@ func TestLossesSince(t *testing.T) {
 func TestEndingsAreProgramsOfTheTracker(t *testing.T) {
 	spec, err := loadTracker()
 	qt.Assert(t, qt.IsNil(err))
+	tracepoints, err := loadTracepoints()
+	qt.Assert(t, qt.IsNil(err))
+	maps.Copy(spec.Programs, tracepoints.Programs)
 	for _, name := range append(endings, checking...) {
 		qt.Check(t, qt.IsNotNil(spec.Programs[name]), qt.Commentf(name))
 		qt.Check(t, qt.Equals(spec.Programs[name+again] != nil, slices.Contains(endings, name)), qt.Commentf(name))

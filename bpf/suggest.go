@@ -137,6 +137,9 @@ func (t *Tracker) expand(r request) ([]target, error) {
 	}
 	switch r.kind {
 	case journey.Function, journey.Return:
+		if t.tier == Tracepoints {
+			return nil, t.noFunction
+		}
 		list, err := t.catalog.traceable()
 		if err != nil {
 			return nil, fmt.Errorf("list the kernel's functions: %w", err)

@@ -30,6 +30,8 @@ type Options struct {
 	// Meta has every event at a function tell the skb's metadata, how it is to be segmented, and who shares it
 	// ([journey.Meta], [journey.GSO], [journey.Sharing]). Such an event is 128 bytes, where it would have been 72.
 	Meta bool
+	// Tier is what the tracker may use. The zero value is the best that the kernel allows.
+	Tier Tier
 
 	// functions is the name of the family of programs that observe functions, instead of the first that the kernel has:
 	// for tests.
@@ -44,6 +46,8 @@ type Tracker struct {
 	entries    map[string]*ebpf.ProgramSpec // programs of which one is loaded for each probe that is armed
 	byRegister map[string]*ebpf.ProgramSpec // programs that serve all functions
 	collection *ebpf.Collection
+	tier       Tier
+	noFunction error // why functions cannot be observed, on the tier of tracepoints
 	family     family
 	oneWay     bool // observe functions by the family only: for tests
 	nft        verdictProbe
@@ -83,12 +87,18 @@ var optional = []string{
 	"__ip6_local_out", "tcp_queue_rcv", "tcp_data_queue", "dev_qdisc_enqueue", "ipv6_frag_rcv",
 }
 
-// Open loads and attaches the tracker. It fails with [ErrNoBTF], or with [ErrNoFunctionProbes] where the kernel or the
-// user's rights do not allow programs at functions.
+// Open loads and attaches the tracker. It fails with [ErrNoBTF], and with [ErrNoFunctionProbes] where [Options.Tier] asks for
+// functions and the kernel does not allow programs there, or where this user may not load any program.
 //
 // Modules whose functions are to be observed by the tracker itself, nf_tables above all, must be loaded before.
 func Open(opts Options) (*Tracker, error) {
+	tier, noFunction, err := chooseTier(opts.Tier)
+	if err != nil {
+		return nil, err
+	}
 	t := &Tracker{
+		tier:       tier,
+		noFunction: noFunction,
 		catalog:    newCatalog(),
 		scopes:     make(map[uint32]*Scope),
 		probes:     probes{byRequest: make(map[request]*probe)},
@@ -116,7 +126,7 @@ func (t *Tracker) load(opts Options) error {
 	if err != nil {
 		return fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
 	}
-	if t.spec, err = loadTracker(); err != nil {
+	if t.spec, err = t.readPrograms(); err != nil {
 		return fmt.Errorf("read the tracker's programs: %w", err)
 	}
 	ring := t.spec.Maps[trackerMapRecords]
@@ -143,11 +153,15 @@ func (t *Tracker) load(opts Options) error {
 		t.options.Programs.ExtraRelocationTargets = []*btf.Spec{nft}
 	}
 
+	exchanges := t.findExchanges()
 	t.useFamily(kernel, nft, opts)
+	if err := t.leaveOutTracepoints(kernel); err != nil {
+		return err
+	}
 	if err := t.leaveOut(kernel); err != nil {
 		return err
 	}
-	if t.collection, err = ebpf.NewCollectionWithOptions(t.spec, t.options); err != nil {
+	if t.collection, err = t.loadCollection(); err != nil {
 		return loadError(err)
 	}
 	if err := t.tryFamily(kernel, nft, opts); err != nil {
@@ -156,6 +170,9 @@ func (t *Tracker) load(opts Options) error {
 
 	t.decoder.stacks.ask = t.nameSymbol
 	if t.decoder.reasons, err = loadDropReasons(t.catalog.cache); err != nil {
+		return err
+	}
+	if err := t.setExchanges(<-exchanges); err != nil {
 		return err
 	}
 	if t.reader, err = ringbuf.NewReader(t.collection.Maps[trackerMapRecords]); err != nil {
@@ -230,9 +247,9 @@ func (t *Tracker) attachAlways() error {
 		}
 		t.losses.watch(missCounter{name: name, program: program, part: partOf(name, program)})
 		switch {
-		case program.Type() != ebpf.Tracing:
+		case program.Type() != ebpf.Tracing && program.Type() != ebpf.RawTracepoint:
 		case slices.Contains([]string{trackerProgIpLocalOut, trackerProgIp6LocalOut, trackerProgDevQueueXmit,
-			trackerProgDevDirectXmit, trackerProgKfreeSkb}, name):
+			trackerProgDevDirectXmit, trackerProgKfreeSkb}, name), slices.Contains(firstSights, name):
 			rest = append(rest, name)
 		default:
 			ends = append(ends, name)
@@ -242,7 +259,7 @@ func (t *Tracker) attachAlways() error {
 	slices.Sort(rest)
 	for _, name := range append(ends, rest...) {
 		both := []string{name + again, name}
-		if t.spec.Programs[name].AttachType == ebpf.AttachTraceRawTp {
+		if isAtTracepoint(t.spec.Programs[name]) {
 			slices.Reverse(both)
 		}
 		for _, name := range both {
@@ -250,7 +267,7 @@ func (t *Tracker) attachAlways() error {
 			if program == nil {
 				continue // what only checks has no second program
 			}
-			l, err := link.AttachTracing(link.TracingOptions{Program: program})
+			l, err := attachHook(program, t.spec.Programs[name])
 			if errors.Is(err, unix.E2BIG) {
 				if strings.HasSuffix(name, again) {
 					continue
@@ -258,7 +275,7 @@ func (t *Tracker) attachAlways() error {
 				if err := t.makeRoom(t.spec.Programs[name].AttachTo); err != nil {
 					return err
 				}
-				l, err = link.AttachTracing(link.TracingOptions{Program: program})
+				l, err = attachHook(program, t.spec.Programs[name])
 			}
 			if err != nil {
 				return loadError(fmt.Errorf("attach %s: %w", strings.ReplaceAll(name, "_exit", ""), crowded(err)))

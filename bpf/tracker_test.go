@@ -20,6 +20,9 @@ import (
 // openTracker opens a tracker on the running kernel, or skips the test where that kernel does not allow it.
 func openTracker(t *testing.T, opts Options) *Tracker {
 	t.Helper()
+	if opts.Tier == AnyTier {
+		opts.Tier = Functions
+	}
 	tracker, err := Open(opts)
 	if errors.Is(err, ErrNoFunctionProbes) {
 		t.Skipf("needs function probes, which this kernel or user may not use (make test-suites runs it in a VM): %v", err)
@@ -39,7 +42,7 @@ var shared struct {
 // attached until the process ends.
 func sharedTracker(t *testing.T) *Tracker {
 	t.Helper()
-	shared.once.Do(func() { shared.Tracker, shared.err = Open(Options{}) })
+	shared.once.Do(func() { shared.Tracker, shared.err = Open(Options{Tier: Functions}) })
 	if errors.Is(shared.err, ErrNoFunctionProbes) {
 		t.Skipf("needs function probes, which this kernel or user may not use (make test-suites runs it in a VM): %v", shared.err)
 	}

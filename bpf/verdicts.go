@@ -17,6 +17,9 @@ var tableModules = map[string]string{"ipt_do_table": "ip_tables", "ip6t_do_table
 // Tables lists, sorted, the functions by which the verdicts of iptables are observed, as far as the kernel has them now: they
 // come with modules, when the first table is made.
 func (t *Tracker) Tables() ([]string, error) {
+	if t.tier == Tracepoints {
+		return nil, nil
+	}
 	list, err := t.catalog.traceable()
 	if err != nil {
 		return nil, fmt.Errorf("look for the tables of iptables: %w", err)

@@ -72,12 +72,13 @@ type trackerIdentity struct {
 	FirstHead  uint64
 	Look       uint64
 	Tid        uint32
-	Pad        uint32
 	Scope      uint32
 	Originated uint8
 	Parked     uint8
+	Fragment   uint8
 	Waits      uint8
 	Moves      uint8
+	Rest       [3]uint8
 }
 
 type trackerIptablesEvent struct {
@@ -146,12 +147,14 @@ const (
 	trackerLossCauseLOSS_MISSED_END      trackerLossCause = 3
 	trackerLossCauseLOSS_PENDING_FULL    trackerLossCause = 4
 	trackerLossCauseLOSS_RETURN          trackerLossCause = 5
-	trackerLossCauseLOSS_CAUSES          trackerLossCause = 6
+	trackerLossCauseLOSS_FRAGMENT        trackerLossCause = 6
+	trackerLossCauseLOSS_EXCHANGED       trackerLossCause = 7
+	trackerLossCauseLOSS_CAUSES          trackerLossCause = 8
 )
 
 type trackerLosses struct {
 	_     structs.HostLayout
-	Count [6]uint64
+	Count [8]uint64
 }
 
 type trackerMeta struct {

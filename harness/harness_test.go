@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 // needProbes skips where the kernel cannot be observed; make test-suites runs these tests in a VM.
 func needProbes(t *testing.T) {
 	t.Helper()
-	err := harness.Open(t.Context())
+	err := harness.Functions(t.Context())
 	if errors.Is(err, bpf.ErrNoFunctionProbes) {
 		if os.Getenv(harness.StrictEnv) == "1" {
 			t.Fatal(err)

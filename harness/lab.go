@@ -30,7 +30,8 @@ type Lab struct {
 // New brings a network up and puts it under observation. The lab lives until the test, or the Ginkgo node's spec, ends.
 //
 // Where the kernel or the user's rights do not allow observation, the test is skipped with the reason, or fails with it
-// if the environment has [StrictEnv]=1.
+// if the environment has [StrictEnv]=1. Where they allow all but programs at functions, the lab observes drops and devices:
+// a trace that names a function skips the test, and so does [NeedFunctions].
 func New(t T, network *topology.Network) *Lab {
 	t.Helper()
 	ctx := context.Background() // a SpecContext would end with its node, and the lab must outlive a BeforeEach
@@ -41,7 +42,7 @@ func New(t T, network *topology.Network) *Lab {
 	o, err := openShared(ctx)
 	switch {
 	case errors.Is(err, bpf.ErrNoFunctionProbes), errors.Is(err, bpf.ErrNoBTF):
-		skip(t, fmt.Errorf("this test needs to observe kernel functions: %w", err))
+		skip(t, fmt.Errorf("this test needs to observe packets in the kernel: %w", err))
 	case err != nil:
 		t.Fatalf("%v", err)
 	}

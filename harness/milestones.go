@@ -55,6 +55,15 @@ var milestones = []milestone{
 // seventh is a function with seven arguments, to which Linux 6.1 attaches no program.
 const seventh = "ip6_xmit"
 
+// tracepoints are what every trace observes beside the milestones where functions cannot be observed.
+var tracepoints = []string{
+	"tp:net:net_dev_queue",
+	"tp:net:net_dev_start_xmit",
+	"tp:net:netif_rx",
+	"tp:net:netif_receive_skb",
+	"tp:skb:consume_skb",
+}
+
 // verdicts is the function by which nftables reports its verdicts; see package bpf.
 const verdicts = "__nft_trace_packet"
 
@@ -71,6 +80,8 @@ func (o *observatory) findMilestones() error {
 			case err == nil:
 				watch.Probes = append(watch.Probes, w.asProbe())
 				o.milestones = append(o.milestones, w.probe)
+			case errors.Is(err, bpf.ErrNoFunctionProbes):
+				watch.Blind = o.noFunctions.Error()
 			case !errors.Is(err, bpf.ErrNoFunction) && !errors.Is(err, bpf.ErrNoTracepoint) &&
 				!errors.Is(err, bpf.ErrNotAttachable):
 				return err
@@ -86,6 +97,14 @@ func (o *observatory) findMilestones() error {
 	}
 	o.watches[journey.Prerouting] = o.watches[journey.IPReceive]
 	o.watches[journey.SocketDeliver] = journey.Watch{}
+	if o.noFunctions != nil {
+		o.watches[journey.SocketDeliver] = journey.Watch{Blind: o.noFunctions.Error()}
+		for _, probe := range tracepoints {
+			if !slices.Contains(o.milestones, probe) && o.tracker.Observable(probe) == nil {
+				o.milestones = append(o.milestones, probe)
+			}
+		}
+	}
 	return nil
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +26,8 @@ type observatory struct {
 	// defaults holds the milestones attached, so that a trace need not.
 	defaults *bpf.Scope
 	armed    sync.Mutex // guards milestones, watches and absent
+	// noFunctions is why functions cannot be observed, so that there are tracepoints only; nil if they can.
+	noFunctions error
 	// milestones are their probes, as far as this kernel has them, and what else every trace observes.
 	milestones []string
 	// watches says what probes each milestone has, and absent of which modules some are that were not loaded yet.
@@ -60,10 +64,42 @@ func openShared(ctx context.Context) (*observatory, error) {
 
 // Open makes ready what the labs of this process share, which [New] does by itself: for programs that want to know
 // beforehand whether labs are possible. The error wraps [bpf.ErrNoFunctionProbes] or [bpf.ErrNoBTF] if the kernel or the
-// user's rights do not allow them.
+// user's rights do not allow them. Labs are possible where functions cannot be observed; see [Functions].
 func Open(ctx context.Context) error {
 	_, err := openShared(ctx)
 	return err
+}
+
+// Functions opens what [Open] opens, and tells whether labs can observe the kernel's functions. If not, they show drops and
+// the devices that packets pass, and the error, which wraps [bpf.ErrNoFunctionProbes], says why.
+func Functions(ctx context.Context) error {
+	o, err := openShared(ctx)
+	if err != nil {
+		return err
+	}
+	return o.noFunctions
+}
+
+// Deliveries opens what [Open] opens, and tells whether labs can tell that a socket has taken a packet: not on kernels before
+// Linux 6.3 whose functions cannot be observed. There the packet is freed in the end, and nothing says whether it was read.
+func Deliveries(ctx context.Context) error {
+	o, err := openShared(ctx)
+	if err != nil {
+		return err
+	}
+	return o.tracker.Deliveries()
+}
+
+// NeedFunctions skips a test where the kernel's functions cannot be observed, or fails it there if the environment has
+// [StrictEnv]=1.
+func NeedFunctions(t T) {
+	t.Helper()
+	switch err := Functions(context.Background()); {
+	case errors.Is(err, bpf.ErrNoFunctionProbes), errors.Is(err, bpf.ErrNoBTF):
+		skip(t, fmt.Errorf("this test needs to observe kernel functions: %w", err))
+	case err != nil:
+		t.Fatalf("%v", err)
+	}
 }
 
 // Shutdown takes down what the labs of this process share. It is for programs that go on without labs, and for tests
@@ -78,6 +114,23 @@ func Shutdown() error {
 	o := shared.observatory
 	shared.observatory = nil
 	return o.close()
+}
+
+// TierEnv names the environment variable that chooses what labs may observe by: "functions" or "tracepoints", see
+// [bpf.Tier]. Without it that is the best that the kernel allows. It is for tests of what a kernel without function probes shows.
+const TierEnv = "WAYBILL_TIER"
+
+func chosenTier() (bpf.Tier, error) {
+	text := os.Getenv(TierEnv)
+	if text == "" {
+		return bpf.AnyTier, nil
+	}
+	for _, tier := range []bpf.Tier{bpf.Functions, bpf.Tracepoints} {
+		if tier.String() == text {
+			return tier, nil
+		}
+	}
+	return 0, fmt.Errorf("%s is %q: it must be %s or %s", TierEnv, text, bpf.Functions, bpf.Tracepoints)
 }
 
 // canaryRules turn the kernel's nftables trace switch on, which is one for all namespaces and stays on as long as an
@@ -111,17 +164,20 @@ func (o *observatory) open(ctx context.Context) error {
 		return fmt.Errorf("make the canary's namespace: %w", err)
 	}
 	o.canary = &Lab{running: running, network: &net, observatory: o}
-	if o.tracker, err = bpf.Open(bpf.Options{}); err != nil {
+	tier, err := chosenTier()
+	if err != nil {
 		return err
+	}
+	if o.tracker, err = bpf.Open(bpf.Options{Tier: tier}); err != nil {
+		return err
+	}
+	if o.noFunctions = o.tracker.NoFunctions(); o.noFunctions != nil {
+		o.noVerdicts = o.noFunctions
 	}
 	if err := o.canary.watch(); err != nil {
 		return err
 	}
-	functions := []string{canaryStation}
-	if o.noVerdicts == nil {
-		functions = append(functions, verdicts)
-	}
-	if err := o.canary.scope.Arm(functions); err != nil {
+	if err := o.canary.scope.Arm(o.canaryProbes()); err != nil {
 		return err
 	}
 	if err := o.holdMilestones(); err != nil {
@@ -135,6 +191,17 @@ func (o *observatory) open(ctx context.Context) error {
 	}
 	o.patience = min(max(2*time.Second, 2*time.Second*(time.Since(start)/time.Millisecond)), time.Minute)
 	return nil
+}
+
+// canaryProbes are what the canary is to be seen at, beside its drop, in this order.
+func (o *observatory) canaryProbes() []string {
+	switch {
+	case o.noFunctions != nil:
+		return []string{"tp:net:net_dev_queue", "tp:net:net_dev_start_xmit", "tp:net:netif_rx", "tp:net:netif_receive_skb"}
+	case o.noVerdicts != nil:
+		return []string{canaryStation}
+	}
+	return []string{canaryStation, verdicts}
 }
 
 // holdMilestones attaches the milestones for as long as the process lives.
@@ -194,10 +261,11 @@ func (o *observatory) fly(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("fly the canary: %w", err)
 	}
-	expected := []string{canaryStation, "skb:kfree_skb"}
-	if o.noVerdicts == nil {
-		expected = []string{canaryStation, verdicts, "skb:kfree_skb"}
+	var expected []string
+	for _, probe := range o.canaryProbes() {
+		expected = append(expected, strings.TrimPrefix(probe, "tp:"))
 	}
+	expected = append(expected, "skb:kfree_skb")
 	var seen []string
 	for _, e := range j.Events {
 		seen = append(seen, e.Probe.Name)

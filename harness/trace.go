@@ -50,6 +50,9 @@ func (l *Lab) Trace(ctx context.Context, options ...TraceOptions) *Trace {
 	}
 	chosen := append(options, TraceOptions{})[0]
 	functions, err := l.functions(chosen)
+	if errors.Is(err, bpf.ErrNoFunctionProbes) {
+		skip(l.t, err)
+	}
 	if err != nil {
 		l.t.Fatalf("begin a trace: %v", err)
 	}
@@ -166,6 +169,9 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 		Nodes:     make(map[uint64]string),
 		Reasons:   l.observatory.tracker.Reasons(),
 		Unvouched: make(map[uint64]string),
+	}
+	if l.observatory.noFunctions != nil {
+		evidence.NoFunctions = l.observatory.noFunctions.Error()
 	}
 	nodes := make(map[uint64]*topology.Node)
 	for _, n := range l.network.Nodes() {

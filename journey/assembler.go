@@ -199,10 +199,19 @@ func (p *packet) see(o *Observation) {
 	}
 	b := p.living(o.SKB)
 	if b == nil {
-		if last := p.latest(o.SKB); last != nil && frees(o.Probe) {
+		last := p.latest(o.SKB)
+		switch {
+		case last != nil && frees(o.Probe) && (last.parent != nil || !last.unseen()):
 			b = last
-		} else {
+		default:
 			b = p.open(o.SKB, nil)
+			if o.Probe.Name == "skb:consume_skb" {
+				// It ends here. If there are other branches, it is a clone that did nothing: not all trackers report clones.
+				p.append(o.Event, b)
+				b.cloned = true
+				p.close(b, o.CPU)
+				return
+			}
 		}
 	} else if b.drop >= 0 && o.Drop != nil {
 		// An skb is dropped once. Its release was missed, and the address is in use again.
@@ -211,6 +220,7 @@ func (p *packet) see(o *Observation) {
 	}
 	if o.Drop != nil {
 		b.drop = p.events
+		b.tapped = b.tapped || o.Drop.byTap()
 	}
 	p.append(o.Event, b)
 	b.seen, b.parked, b.shaped = true, false, false

@@ -30,6 +30,9 @@ type Evidence struct {
 	Devices, Chains map[uint64][]string
 	// Sockets are the cookies of the sockets by which the test sent.
 	Sockets []uint64
+	// NoFunctions is why no function could be observed, a clause; empty if they could. Then the tracepoints of the network
+	// devices, drops, and what a socket's owner was told of are all there is to be seen.
+	NoFunctions string
 	// Unvouched says, by cookie, of which namespaces the ruleset in force could not be established, and why.
 	Unvouched map[uint64]string
 }

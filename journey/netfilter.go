@@ -1,6 +1,9 @@
 package journey
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // Tuple is one direction of a conntrack entry.
 type Tuple struct {
@@ -71,3 +74,9 @@ type Drop struct {
 
 // Reversed says that the packet goes in the direction of the connection's replies.
 func (c *Conntrack) Reversed() bool { return c.State == "REPLY" || c.State == "RELATED_REPLY" }
+
+// byTap says whether a packet socket dropped its copy, for want of room: packet_rcv and tpacket_rcv (net/packet/af_packet.c).
+func (d *Drop) byTap() bool {
+	function, _, _ := strings.Cut(d.Location, "+")
+	return function == "packet_rcv" || function == "tpacket_rcv"
+}

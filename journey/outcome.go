@@ -18,6 +18,9 @@ const (
 	// Consumed: freed without a drop and without having reached a socket. The kernel took the packet for itself, as it
 	// does with ARP.
 	Consumed OutcomeKind = "consumed"
+	// Freed: without a drop, where it is not known whether it was delivered, merged or consumed before. Only without function
+	// probes ([Evidence.NoFunctions]) is an outcome of this kind.
+	Freed OutcomeKind = "freed"
 	// Merged: another packet took over its data, by reassembly of fragments or by coalescing, and it is no packet of its own
 	// any more. What became of the data is that packet's outcome.
 	Merged OutcomeKind = "merged"
@@ -58,6 +61,9 @@ type Outcome struct {
 	// LastNetNS and LastDevice are where the branch was last seen.
 	LastNetNS  *NetNS
 	LastDevice *Device
+	// Blind says that without function probes no more is known: see [Freed], and [Undetermined], which is then not to say that the
+	// packet moved.
+	Blind bool
 	// Unvouched is why the text of the deciding rule is not known; empty if it is, or if the cause is not known either.
 	Unvouched string
 }
@@ -75,12 +81,19 @@ func (o Outcome) String() string {
 			return "consumed by a packet socket: copied to its ring, or refused by its filter" + o.lastSeen()
 		}
 		return "consumed: freed by the kernel, neither dropped nor delivered" + o.lastSeen()
+	case Freed:
+		return "freed without a drop: whether a socket had it before, or the kernel took it for itself, is not known without " +
+			"function probes" + o.lastSeen()
 	case Merged:
 		return "merged: its data went on as part of another packet" + o.lastSeen()
 	case Queued:
 		return "queued in the " + o.Place + o.where()
 	case Divided:
 		return "divided: its branches ended in different ways"
+	}
+	if o.Blind {
+		return "undetermined: neither freed nor dropped when the record was sealed, and whether it rested somewhere is not " +
+			"known without function probes" + o.lastSeen()
 	}
 	return "undetermined: still on its way when the record was sealed" + o.lastSeen()
 }

@@ -46,10 +46,30 @@ func (a *Assembler) Seal(evidence Evidence) *Record {
 	for _, p := range a.order {
 		j := p.journey(evidence.Nodes)
 		j.Evidence = &evidence
+		if evidence.NoFunctions != "" {
+			j.blind()
+		}
 		r.Journeys = append(r.Journeys, j)
 	}
 	r.explain()
 	return r
+}
+
+// blind takes back what only function probes can tell. If nothing but copies is known, the packet's own way is not.
+func (j *Journey) blind() {
+	for _, i := range j.Deciding() {
+		if b := &j.Branches[i]; b.Auxiliary {
+			b.Outcome.Kind, b.Outcome.Place = Undetermined, ""
+		}
+	}
+	for i := range j.Branches {
+		switch o := &j.Branches[i].Outcome; {
+		case o.Kind == Consumed && o.Place == "":
+			o.Kind, o.Blind = Freed, true
+		case o.Kind == Undetermined:
+			o.Blind = true
+		}
+	}
 }
 
 // explain tells outcomes why the text of the rule that decided them is not known.

@@ -50,7 +50,7 @@ func (j *Journey) CopyNote(event int) string {
 		return ""
 	}
 	switch b := &j.Branches[branch]; {
-	case b.Role == Main, b.Role == TakenByTap && event < b.takenAt:
+	case b.Role == Main, b.Role == Clone && b.Parent < 0, b.Role == TakenByTap && event < b.takenAt:
 		return ""
 	case b.Role == Clone:
 		return fmt.Sprintf("clone of skb %x", j.Branches[b.Parent].SKB)

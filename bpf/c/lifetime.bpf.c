@@ -3,7 +3,7 @@
 // Birth, movement and end of packets: always attached, whatever is asked for. All are fentry and fexit programs, because
 // kprobe programs share one busy flag per CPU, and one that is interrupted by another's softirq would be skipped.
 #include "include/hook.h"
-#include "include/identity.h"
+#include "include/origin.h"
 
 // --- Ends -----------------------------------------------------------------------------------------------------------
 
@@ -203,25 +203,6 @@ HOOK(PART_ENDS, "fexit/pskb_carve_inside_nonlinear", pskb_carve_inside_nonlinear
 
 // --- Origins: on the way out, skb->sk is the sending socket ---------------------------------------------------------------
 // A probe at the same function may have run before and given the identity; it does not matter which is first.
-
-static __always_inline int sending(struct sk_buff *skb)
-{
-	struct sock *sk = skb->sk;
-	struct subject s;
-
-	if (!identify(&s, skb))
-		return 0;
-	if (s.kept->parked) {
-		s.kept->parked = 0;
-		report(KIND_RESUMED, &s.id, (__u64)skb, 0, 0);
-	}
-	if (s.kept->originated)
-		return 0;
-	s.kept->originated = 1;
-	report(KIND_ORIGIN, &s.id, (__u64)skb, sk ? sk->__sk_common.skc_cookie.counter : 0,
-	       s.net ? s.net->net_cookie : 0);
-	return 0;
-}
 
 HOOK(PART_REPORTS, "fentry/__ip_local_out", ip_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
 {

@@ -13,6 +13,9 @@ HOOK(PART_REPORTS, "tp_btf/kfree_skb", kfree_skb, struct sk_buff *skb, void *loc
 
 	if (!identify(&s, skb))
 		return 0;
+#if BY_ALLOCATOR
+	drop_carried(&s);
+#endif
 	d = begin_event(ctx, &s, PROBE_KFREE_SKB | (drop_stacks ? COOKIE_STACK : 0), sizeof(*d));
 	if (!d)
 		return 0;

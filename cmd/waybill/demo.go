@@ -83,7 +83,7 @@ func unobservable(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errNotRoot
 	}
-	err := harness.Open(ctx)
+	err := harness.Functions(ctx)
 	if errors.Is(err, bpf.ErrNoFunctionProbes) || errors.Is(err, bpf.ErrNoBTF) {
 		return err
 	}

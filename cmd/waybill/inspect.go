@@ -44,6 +44,11 @@ func (c inspectCommand) Run(ctx context.Context) error {
 		if why == nil {
 			return c.here(os.Stdout)
 		}
+		if c.Here && errors.Is(why, bpf.ErrNoFunctionProbes) {
+			fmt.Fprintf(os.Stderr, "%s Labs see drops and what devices send and receive (the tier of tracepoints). "+
+				"Leave out --here to inspect a kernel in a VM.\n", whyVM(why))
+			return c.here(os.Stdout)
+		}
 		if c.Here {
 			return fmt.Errorf("%w; leave out --here to use a VM", why)
 		}

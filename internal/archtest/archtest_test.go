@@ -104,7 +104,7 @@ func TestCheck(t *testing.T) {
 		want: []string{
 			"suites/x/x_test.go: imports bpf; suites may import harness, topology, packet, assert, journey, " +
 				"internal/suite, internal/golden, internal/leak, internal/netns",
-			"suites/x/x_test.go: imports github.com/cilium/ebpf, which is for bpf, topology, internal/leak, bench",
+			"suites/x/x_test.go: imports github.com/cilium/ebpf, which is for bpf, topology, internal/leak, bench, vm",
 			"suites/x/x_test.go: imports github.com/vishvananda/netlink, which is for topology, internal/netns, bpf, packet",
 		},
 	}, {

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -92,6 +95,7 @@ func (s Snapshot) Left() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		now.disregardOthers(s)
 		left := now.since(s)
 		ending := slices.ContainsFunc(left, func(l string) bool {
 			return strings.HasPrefix(l, programPrefix) || strings.HasPrefix(l, goroutinesPrefix)
@@ -101,6 +105,31 @@ func (s Snapshot) Left() ([]string, error) {
 		}
 		if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
 			return nil, fmt.Errorf("wait for a grace period: %w", errno)
+		}
+	}
+}
+
+// disregardOthers leaves out new programs that another process holds: the tests of several packages run at once.
+func (s Snapshot) disregardOthers(earlier Snapshot) {
+	isNew := func(id ebpf.ProgramID) bool { _, known := earlier.programs[id]; return !known }
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(s.programs)), isNew) {
+		return
+	}
+	own := fmt.Sprintf("/proc/%d/", os.Getpid())
+	descriptors, _ := filepath.Glob("/proc/[0-9]*/fdinfo/*") // the pattern is well formed
+	for _, file := range descriptors {
+		if strings.HasPrefix(file, own) {
+			continue
+		}
+		info, err := os.ReadFile(file)
+		if err != nil {
+			continue // closed, or its process has ended
+		}
+		for line := range strings.Lines(string(info)) {
+			text, ok := strings.CutPrefix(line, "prog_id:")
+			if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); ok && err == nil && isNew(ebpf.ProgramID(id)) {
+				delete(s.programs, ebpf.ProgramID(id))
+			}
 		}
 	}
 }

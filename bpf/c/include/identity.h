@@ -80,6 +80,16 @@ static __always_inline struct net *netns_of(struct sk_buff *skb, struct net_devi
 	return sk->__sk_common.skc_net.net;
 }
 
+
+// Defined as 1 for programs on the tier of tracepoints, where the allocator tells the ends of packets.
+#ifndef BY_ALLOCATOR
+#define BY_ALLOCATOR 0
+#endif
+
+#if BY_ALLOCATOR
+#include "carrier.h"
+#endif
+
 // One packet at one probe.
 struct subject {
 	struct sk_buff *skb;
@@ -91,46 +101,14 @@ struct subject {
 	struct identity *kept;
 };
 
-static __always_inline volatile __u32 *class_of(__u64 head)
-{
-	// To the verifier of 6.18 the head is a pointer, and only its lower half a number.
-	__u32 low;
-
-	asm("r0 = %1\n\tw0 = w0\n\t%0 = r0" : "=r"(low) : "r"(head) : "r0");
-	return &known_heads[((low >> 9) + (low >> 22)) % HEAD_CLASSES]; // heads lie 512 bytes apart and more
-}
-
-// Returns where the identity of the packet at a head is kept, NULL if it has none.
-static __always_inline struct identity *identity_at(__u64 head)
-{
-	return *class_of(head) ? bpf_map_lookup_elem(&identities, &head) : 0;
-}
-
-// Keeps the identity of the packet at a head. flags are those of bpf_map_update_elem.
-static __always_inline long keep_identity(__u64 head, const struct identity *id, __u64 flags)
-{
-	long error;
-
-	__sync_fetch_and_add(class_of(head), 1);
-	error = bpf_map_update_elem(&identities, &head, id, BPF_NOEXIST);
-	if (!error)
-		return 0;
-	__sync_fetch_and_add(class_of(head), -1);
-	return error == -EEXIST && flags == BPF_ANY ? bpf_map_update_elem(&identities, &head, id, BPF_EXIST) : error;
-}
-
-static __always_inline void drop_identity(__u64 head)
-{
-	// Looking is cheaper than deleting.
-	if (identity_at(head) && !bpf_map_delete_elem(&identities, &head))
-		__sync_fetch_and_add(class_of(head), -1);
-}
-
 // Returns where the packet's identity is kept, after a copy of it was made; NULL if it has none.
 static __always_inline struct identity *known(struct sk_buff *skb, struct identity *id)
 {
 	struct identity *found = identity_at((__u64)skb->head);
 
+#if BY_ALLOCATOR
+	return known_by_carrier(skb, found, id);
+#endif
 	if (found)
 		*id = *found;
 	return found;
@@ -165,14 +143,36 @@ static __always_inline int identify(struct subject *s, struct sk_buff *skb)
 	s->id.first_seen = bpf_ktime_get_ns();
 	s->id.first_head = head;
 	s->id.scope = *scope;
-	error = keep_identity(head, &s->id, BPF_NOEXIST);
+#if BY_ALLOCATOR
+	begin_carrying(skb, &s->id);
+#endif
+	error = keep_identity(head, &s->id, BY_ALLOCATOR ? BPF_ANY : BPF_NOEXIST);
 	if (error && error != -EEXIST) {
 		lost(s->id.scope, LOSS_IDENTITIES_FULL);
 		return 0;
 	}
 	// If another CPU was first, with a clone, its identity counts.
-	s->kept = known(skb, &s->id);
+	s->kept = BY_ALLOCATOR ? identity_at(head) : known(skb, &s->id);
 	return s->kept != 0;
 }
+
+#if BY_ALLOCATOR
+// On the tier of tracepoints, a drop is the end of the skb. And what came from no device and is first seen here was sent by its
+// socket: elsewhere, where it is sent, a function tells that.
+static __always_inline void drop_carried(const struct subject *s)
+{
+	__u64 key = (__u64)s->skb;
+	struct carrier *c = bpf_map_lookup_elem(&carriers, &key);
+	struct sock *sk = s->skb->sk;
+
+	if (!c)
+		return;
+	c->state |= CARRIER_ENDING;
+	if (c->originated || s->skb->skb_iif || !sk)
+		return;
+	c->originated = 1;
+	report(KIND_ORIGIN, &s->id, key, sk->__sk_common.skc_cookie.counter, s->net ? s->net->net_cookie : 0);
+}
+#endif
 
 #endif

@@ -64,11 +64,24 @@ struct sock_common {
 	atomic64_t skc_cookie;
 };
 
-struct sock {
-	struct sock_common __sk_common;
+struct sk_buff;
+
+struct sk_buff_head {
+	struct sk_buff *prev;
 };
 
-struct sk_buff;
+struct sock {
+	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
+};
+
+struct neighbour {
+	struct sk_buff_head arp_queue;
+};
+
+struct kmem_cache {
+	unsigned int object_size;
+};
 
 struct skb_shared_info {
 	struct sk_buff *frag_list;
@@ -81,6 +94,7 @@ struct skb_shared_info {
 
 struct sk_buff {
 	struct sk_buff *next;
+	struct sk_buff *prev;
 	struct net_device *dev;
 	struct sock *sk;
 	long long tstamp;
@@ -91,6 +105,7 @@ struct sk_buff {
 	__u8 cloned : 1;
 	__u8 nohdr : 1;
 	__u8 fclone : 2;
+	__u8 head_frag : 1;
 	__u8 pkt_type : 3;
 	__u8 ip_summed : 2;
 	__u8 l4_hash : 1;
@@ -111,6 +126,13 @@ struct sk_buff {
 	unsigned char *head;
 	struct refcount_struct users;
 };
+
+struct sk_buff_fclones {
+	struct sk_buff skb1;
+	struct sk_buff skb2;
+};
+
+enum gro_result { GRO_MERGED, GRO_MERGED_FREE };
 
 // Linux 6.1 says with a bit whether there is a tag; later ones, whether the tag is all zeros.
 struct sk_buff___vlan_bit {

@@ -12,12 +12,13 @@ struct identity {
 	__u64 first_head;
 	__u64 look; // mark of the last one that was told, 0 before the first
 	__u32 tid;  // of the task at that look
-	__u32 pad;
 	__u32 scope;
 	__u8 originated; // 1 once KIND_ORIGIN was reported
 	__u8 parked;	 // 1 from the call that may put it on a neighbour's queue until it is sent
+	__u8 fragment;	 // 1 if the data is a page fragment; known on the tier of tracepoints only (carrier.h)
 	__u8 waits;	 // 1 once an skb of it was in the map waiting
 	__u8 moves;	 // 1 once an skb of it was in the map moving
+	__u8 rest[3];
 };
 
 // Losses are counted for the scope whose packet suffered them.
@@ -28,6 +29,8 @@ enum loss_cause {
 	LOSS_MISSED_END,      // a head was born while still known: its end went unseen
 	LOSS_PENDING_FULL,    // an outcome could not be noted for a call under way
 	LOSS_RETURN,	      // a call that was noted never returned
+	LOSS_FRAGMENT,	      // a packet first seen in a page fragment, which may be the rest of another (carrier.h)
+	LOSS_EXCHANGED,	      // a packet first seen in a buffer that was exchanged for another (carrier.h)
 	LOSS_CAUSES,
 };
 
@@ -154,6 +157,41 @@ static __always_inline void lost(__u32 scope, enum loss_cause cause)
 	// Programs of several kinds may interrupt each other on one CPU.
 	if (l)
 		__sync_fetch_and_add(&l->count[cause], 1);
+}
+
+static __always_inline volatile __u32 *class_of(__u64 head)
+{
+	// To the verifier of 6.18 the head is a pointer, and only its lower half a number.
+	__u32 low;
+
+	asm("r0 = %1\n\tw0 = w0\n\t%0 = r0" : "=r"(low) : "r"(head) : "r0");
+	return &known_heads[((low >> 9) + (low >> 22)) % HEAD_CLASSES]; // heads lie 512 bytes apart and more
+}
+
+// Returns where the identity of the packet at a head is kept, NULL if it has none.
+static __always_inline struct identity *identity_at(__u64 head)
+{
+	return *class_of(head) ? bpf_map_lookup_elem(&identities, &head) : 0;
+}
+
+// Keeps the identity of the packet at a head. flags are those of bpf_map_update_elem.
+static __always_inline long keep_identity(__u64 head, const struct identity *id, __u64 flags)
+{
+	long error;
+
+	__sync_fetch_and_add(class_of(head), 1);
+	error = bpf_map_update_elem(&identities, &head, id, BPF_NOEXIST);
+	if (!error)
+		return 0;
+	__sync_fetch_and_add(class_of(head), -1);
+	return error == -EEXIST && flags == BPF_ANY ? bpf_map_update_elem(&identities, &head, id, BPF_EXIST) : error;
+}
+
+static __always_inline void drop_identity(__u64 head)
+{
+	// Looking is cheaper than deleting.
+	if (identity_at(head) && !bpf_map_delete_elem(&identities, &head))
+		__sync_fetch_and_add(class_of(head), -1);
 }
 
 #endif
