@@ -1,6 +1,7 @@
 package assert
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,8 +19,8 @@ var conntrackStates = []string{"NEW", "ESTABLISHED", "RELATED", "REPLY", "RELATE
 func HaveConntrack(state string, options ...Option) types.GomegaMatcher {
 	want, err := parse("HaveConntrack", options, "At", "On", "Which")
 	if !slices.Contains(conntrackStates, state) && err == nil {
-		err = fmt.Errorf("HaveConntrack: there is no state %q%s: it is one of %s",
-			state, suggest(strings.ToUpper(state), conntrackStates), strings.Join(conntrackStates, ", "))
+		err = errors.New(wrap(fmt.Sprintf("HaveConntrack: there is no state %q%s: it is one of %s",
+			state, suggest(strings.ToUpper(state), conntrackStates), strings.Join(conntrackStates, ", ")), "  "))
 	}
 	return &eventMatcher{
 		name: "HaveConntrack", verb: "have conntrack's state " + state, want: want, state: true, misuse: err,

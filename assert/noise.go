@@ -73,7 +73,8 @@ func (m *dropsMatcher) Match(actual any) (bool, error) {
 		return false, fmt.Errorf("%s: it looks at a record, or at journeys of one, not at a %T", name, actual)
 	}
 	if evidence == nil {
-		return false, fmt.Errorf("%s: no journeys were given, so nothing tells how they were recorded; give the record itself", name)
+		return false, errors.New(wrap(name+": no journeys were given, so nothing tells how they were recorded; "+
+			"give the record itself", "  "))
 	}
 	m.total = len(journeys)
 	for _, j := range journeys {
