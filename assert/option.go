@@ -117,7 +117,7 @@ func parse(matcher string, options []Option, understood ...string) (expectation,
 			return e, fmt.Errorf("%s: the option %s is given twice", matcher, o.name)
 		}
 		if err := o.set(&e); err != nil {
-			return e, fmt.Errorf("%s: the option %s: %w", matcher, o.name, err)
+			return e, errors.New(wrap(fmt.Sprintf("%s: the option %s: %v", matcher, o.name, err), "  "))
 		}
 		given = append(given, o.name)
 	}
