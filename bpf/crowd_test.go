@@ -16,9 +16,11 @@ import (
 // program of each, and then for one less. It is where ten trackers meet.
 func TestCrowdedFunction(t *testing.T) {
 	const places, function = 38, "pskb_expand_head"
+	spec, err := loadTracker()
+	qt.Assert(t, qt.IsNil(err))
 	at := func(tracker *Tracker) (hooks []string) {
 		for name := range tracker.hooks {
-			if tracker.spec.Programs[name].AttachTo == function {
+			if spec.Programs[name].AttachTo == function {
 				hooks = append(hooks, name)
 			}
 		}
