@@ -2,6 +2,7 @@ package vm_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"slices"
 	"testing"
@@ -66,9 +67,8 @@ func lockUp() error {
 	if err != nil {
 		return err
 	}
-	defer p.Close()
 	_, err = p.Run(&ebpf.RunOptions{})
-	return err
+	return errors.Join(err, p.Close())
 }
 
 // TestLockup: a real one, with the kernel's own words.
