@@ -115,20 +115,28 @@ func (t *Tracker) Barrier(ctx context.Context) (uint64, error) {
 // Attend has the ends of packets' ways delivered at once, until the function that it returns is called. Otherwise they
 // come with the next [Tracker.Barrier], or when there are many: waking the reader costs as much as several records.
 func (t *Tracker) Attend() (leave func(), _ error) {
-	if err := t.attend(1); err != nil {
-		return nil, err
-	}
-	return sync.OnceFunc(func() { _ = t.attend(-1) }), nil // what could be written once can be written again
+	return t.wish(&t.attended, trackerVarAttended)
 }
 
-func (t *Tracker) attend(change int) error {
-	t.attending.Lock()
-	defer t.attending.Unlock()
-	t.attended += change
-	if err := t.collection.Variables[trackerVarAttended].Set(uint32(t.attended)); err != nil {
-		return fmt.Errorf("say that somebody waits: %w", err)
+// Metadata has every event at a function or tracepoint that was armed tell the skb's metadata, how it is to be segmented, and
+// who shares it ([journey.Meta], [journey.GSO], [journey.Sharing]), until the function that it returns is called: in all
+// scopes. Such an event is 128 bytes, where it would have been 72.
+func (t *Tracker) Metadata() (leave func(), _ error) {
+	return t.wish(&t.metaWanted, trackerVarMetaWanted)
+}
+
+// wish tells the programs of one who wants something more, until the function that it returns is called.
+func (t *Tracker) wish(count *int, variable string) (leave func(), _ error) {
+	change := func(by int) error {
+		t.wishing.Lock()
+		defer t.wishing.Unlock()
+		*count += by
+		return t.collection.Variables[variable].Set(uint32(*count))
 	}
-	return nil
+	if err := change(1); err != nil {
+		return nil, fmt.Errorf("set %s: %w", variable, err)
+	}
+	return sync.OnceFunc(func() { _ = change(-1) }), nil // what could be written once can be written again
 }
 
 // view overlays a record of the ring buffer with its generated type. The bytes are 8-aligned and live until the next

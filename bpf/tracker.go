@@ -27,9 +27,6 @@ type Options struct {
 	// Packets is how many packets may be alive at once, of all scopes together; zero means 65,536. What does not fit is not
 	// followed, and counted.
 	Packets int
-	// Meta has every event at a function tell the skb's metadata, how it is to be segmented, and who shares it
-	// ([journey.Meta], [journey.GSO], [journey.Sharing]). Such an event is 128 bytes, where it would have been 72.
-	Meta bool
 	// Tier is what the tracker may use. The zero value is the best that the kernel allows.
 	Tier Tier
 
@@ -59,8 +56,9 @@ type Tracker struct {
 	decoder    decoder // of the reader
 	losses     missCounters
 
-	attending sync.Mutex // guards attended
-	attended  int
+	wishing    sync.Mutex // guards attended and metaWanted
+	attended   int
+	metaWanted int
 
 	forgetting sync.Mutex  // guards forgotten
 	forgotten  uint64      // skipped ends of packets, when all were last forgotten
@@ -135,11 +133,6 @@ func (t *Tracker) load(opts Options) error {
 	}
 	if opts.Packets != 0 {
 		t.spec.Maps[trackerMapIdentities].MaxEntries = uint32(opts.Packets)
-	}
-	if opts.Meta {
-		if err := t.spec.Variables[trackerVarMetaWanted].Set(uint32(1)); err != nil {
-			return fmt.Errorf("ask for metadata: %w", err)
-		}
 	}
 	if err := t.spec.Variables[trackerVarWakeAt].Set(uint64(ring.MaxEntries / 4)); err != nil {
 		return fmt.Errorf("set when the reader is woken: %w", err)

@@ -179,13 +179,20 @@ func TestScopesAreApart(t *testing.T) {
 
 // TestMeta: a datagram over the loopback device is 3 bytes behind its headers, and nobody else holds it.
 func TestMeta(t *testing.T) {
-	tracker := openTracker(t, Options{Meta: true})
+	tracker := sharedTracker(t)
 	h := newHost(t)
 	scope := h.watch(t, tracker)
 	qt.Assert(t, qt.IsNil(scope.Arm([]string{"ip_rcv", "udp_rcv"})))
-	h.send(t, 1)
-	_, err := tracker.Barrier(t.Context())
+	observe := func() {
+		h.forget()
+		h.send(t, 1)
+		_, err := tracker.Barrier(t.Context())
+		qt.Assert(t, qt.IsNil(err))
+	}
+	leave, err := tracker.Metadata()
 	qt.Assert(t, qt.IsNil(err))
+	observe()
+	leave()
 	lengths := make(map[string]uint32)
 	for _, o := range h.observations() {
 		if o.Kind != journey.Seen || o.Meta == nil || o.Packet == nil || o.Packet.Data[o.Packet.Network+9] != unix.IPPROTO_UDP {
@@ -198,6 +205,11 @@ func TestMeta(t *testing.T) {
 		qt.Check(t, qt.IsNil(o.GSO))
 	}
 	qt.Check(t, qt.DeepEquals(lengths, map[string]uint32{"ip_rcv": 31, "udp_rcv": 11}))
+
+	observe()
+	for _, o := range h.observations() {
+		qt.Check(t, qt.IsNil(o.Meta))
+	}
 }
 
 func TestNamespaceInTwoScopes(t *testing.T) {

@@ -158,6 +158,29 @@ func TestRunCleansUpLastFirst(t *testing.T) {
 	qt.Check(t, qt.IsNil(harness.Run(func(harness.T) {})))
 }
 
+// TestMetadata: it is told while a trace wants it.
+func TestMetadata(t *testing.T) {
+	needProbes(t)
+	p := newPair()
+	lab := harness.New(t, &p.net)
+	for _, wanted := range []bool{true, false} {
+		trace := lab.Trace(t.Context(), harness.TraceOptions{Metadata: wanted})
+		sent := lab.Send(t.Context(), p.client, packet.UDP{To: p.server, DstPort: 7, Payload: []byte("abc")})
+		told := 0
+		for _, e := range trace.Seal(t.Context()).Of(sent).Events {
+			if e.Meta == nil {
+				continue
+			}
+			told++
+			qt.Check(t, qt.IsNotNil(e.Sharing))
+			if e.Probe.Name == "ip_local_deliver" {
+				qt.Check(t, qt.Equals(e.Meta.Len, uint32(20+8+3)))
+			}
+		}
+		qt.Check(t, qt.Equals(told > 0, wanted), qt.Commentf("%d events with metadata", told))
+	}
+}
+
 // TestLabsLeaveNothing: neither a lab that ends well nor one that ends in the middle of a trace.
 func TestLabsLeaveNothing(t *testing.T) {
 	needProbes(t)

@@ -24,6 +24,7 @@ type Lab struct {
 
 	mu      sync.Mutex
 	current *collector // of the trace under way
+	plain   func()     // ends the telling of metadata for it; nil if there is none
 	sent    []interface{ Close() error }
 }
 
@@ -96,9 +97,12 @@ func (l *Lab) close() error {
 		errs = append(errs, l.scope.Close())
 	}
 	l.mu.Lock()
-	sent := l.sent
-	l.sent = nil
+	sent, plain := l.sent, l.plain
+	l.sent, l.plain = nil, nil
 	l.mu.Unlock()
+	if plain != nil {
+		plain() // the trace was not sealed
+	}
 	for _, s := range sent {
 		errs = append(errs, s.Close())
 	}

@@ -23,6 +23,9 @@ type TraceOptions struct {
 	// WithoutMilestones leaves out the functions that are observed by default. What remains are Functions, nftables
 	// verdicts, and drops.
 	WithoutMilestones bool
+	// Metadata adds the skb's metadata to each event at a function or tracepoint, how it is to be segmented, and who shares it:
+	// [journey.Meta], [journey.GSO] and [journey.Sharing].
+	Metadata bool
 	// Patience bounds the wait for packets to settle when the trace is sealed. Zero means two seconds, more on a slow
 	// machine. Shorten it for a packet that is meant to get stuck.
 	Patience time.Duration
@@ -70,6 +73,15 @@ func (l *Lab) Trace(ctx context.Context, options ...TraceOptions) *Trace {
 	}
 	if err := l.observatory.fly(ctx); err != nil {
 		l.t.Fatalf("begin a trace: %v", errors.Join(err, l.scope.Disarm()))
+	}
+	if chosen.Metadata {
+		plain, err := l.observatory.tracker.Metadata()
+		if err != nil {
+			l.t.Fatalf("begin a trace: %v", errors.Join(err, l.scope.Disarm()))
+		}
+		l.mu.Lock()
+		l.plain = plain
+		l.mu.Unlock()
 	}
 	trace, err := l.begin(ctx)
 	if err != nil {
@@ -125,6 +137,10 @@ func (l *Lab) begin(ctx context.Context) (*Trace, error) {
 func (t *Trace) end() {
 	t.ended = true
 	t.lab.mu.Lock()
+	if t.lab.plain != nil {
+		t.lab.plain()
+		t.lab.plain = nil
+	}
 	if t.lab.current == t.collector {
 		t.lab.current = nil
 	}
