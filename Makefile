@@ -63,9 +63,8 @@ lint: $(LINT) ## static checks
 $(LINT):
 	GOBIN=$(abspath $(BUILD)) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
-fmt: ## format Go and C
+fmt: ## format Go
 	gofmt -w $$(git ls-files '*.go')
-	clang-format -i bpf/c/*.c bpf/c/include/*.h
 
 BENCH_KERNELS ?= $(KERNEL)
 BENCH_FLAGS   ?=
