@@ -52,12 +52,13 @@ static __always_inline int plausible(const struct net *net)
 }
 
 // skb->dev shares its place with other things: UDP keeps lengths there once the datagram is queued, TCP a tree node.
-// So the device counts only if it leads to what can be a namespace. Loads through a wrong address read zero.
+// So the device counts only if it leads to what can be a namespace. Loads through a wrong address read zero; if it is no
+// address at all, by way of a fault, which costs as much as a whole event. The kernel's addresses are in the upper half.
 static __always_inline struct net_device *device_of(struct sk_buff *skb)
 {
 	struct net_device *dev = skb->dev;
 
-	return dev && plausible(dev->nd_net.net) ? dev : 0;
+	return (__s64)dev < 0 && plausible(dev->nd_net.net) ? dev : 0;
 }
 
 // Netlink and unix sockets send skbs too, and those are not packets.
