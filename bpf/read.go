@@ -16,7 +16,14 @@ func (t *Tracker) read() {
 	defer close(t.readerDone)
 	var record ringbuf.Record
 	for {
-		if err := t.reader.ReadInto(&record); err != nil {
+		err := t.reader.ReadInto(&record)
+		if errors.Is(err, ringbuf.ErrFlushed) {
+			t.mu.Lock()
+			t.letGo()
+			t.mu.Unlock()
+			continue
+		}
+		if err != nil {
 			if errors.Is(err, ringbuf.ErrClosed) {
 				err = errors.New("the tracker is closed")
 			}
@@ -35,9 +42,41 @@ func (t *Tracker) stop(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.readErr = err
+	t.letGo()
 	for number, done := range t.barriers {
 		delete(t.barriers, number)
 		close(done)
+	}
+}
+
+// letGo tells those who wait for room that all was read. The tracker's mutex is held.
+func (t *Tracker) letGo() {
+	for _, done := range t.waiting {
+		close(done)
+	}
+	t.waiting = nil
+}
+
+// makeRoom has the reader read all that there is, and waits until it has.
+func (t *Tracker) makeRoom(ctx context.Context) error {
+	done := make(chan struct{})
+	t.mu.Lock()
+	err := t.readErr
+	if err == nil {
+		t.waiting = append(t.waiting, done)
+	}
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := t.reader.Flush(); err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -87,8 +126,10 @@ func (t *Tracker) Barrier(ctx context.Context) (uint64, error) {
 
 	args := struct{ Number uint64 }{number}
 	full, err := t.collection.Programs[trackerProgSubmitBarrier].Run(&ebpf.RunOptions{Context: &args})
-	if err == nil && full != 0 {
-		err = errors.New("the ring buffer is full")
+	for err == nil && full != 0 { // the reader is behind
+		if err = t.makeRoom(ctx); err == nil {
+			full, err = t.collection.Programs[trackerProgSubmitBarrier].Run(&ebpf.RunOptions{Context: &args})
+		}
 	}
 	if err != nil {
 		t.mu.Lock()

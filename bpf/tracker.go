@@ -72,6 +72,7 @@ type Tracker struct {
 	reading                 *Scope // whose record was read last
 	firstCookie, lastCookie uint64 // of namespaces that were watched
 	lastScope               uint32
+	waiting                 []chan struct{} // of those who wait for room in the ring
 	barriers                map[uint64]chan uint64
 	lastBar                 uint64
 	readErr                 error
@@ -265,7 +266,7 @@ func (t *Tracker) attachAlways() error {
 				if strings.HasSuffix(name, again) {
 					continue
 				}
-				if err := t.makeRoom(t.spec.Programs[name].AttachTo); err != nil {
+				if err := t.makePlace(t.spec.Programs[name].AttachTo); err != nil {
 					return err
 				}
 				l, err = attachHook(program, t.spec.Programs[name])
@@ -282,10 +283,10 @@ func (t *Tracker) attachAlways() error {
 	return nil
 }
 
-// makeRoom takes the second programs off a function at which the kernel lets no more be: 38 (BPF_MAX_TRAMP_LINKS,
+// makePlace takes the second programs off a function at which the kernel lets no more be: 38 (BPF_MAX_TRAMP_LINKS,
 // include/linux/bpf.h), entries and returns of all trackers together. What is skipped of the first ones is then missed; it
 // is counted as ever.
-func (t *Tracker) makeRoom(function string) error {
+func (t *Tracker) makePlace(function string) error {
 	var errs []error
 	for name, l := range t.hooks {
 		if strings.HasSuffix(name, again) && t.spec.Programs[name].AttachTo == function {
@@ -301,7 +302,7 @@ func crowded(err error) error {
 	if !errors.Is(err, unix.E2BIG) {
 		return err
 	}
-	return fmt.Errorf("the kernel lets 38 programs be at a function, and others have taken the places: "+
+	return fmt.Errorf("the kernel lets no more programs be at this function: "+
 		"let fewer processes observe at the same time, ten at most: %w", err)
 }
 

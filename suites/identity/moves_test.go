@@ -28,6 +28,8 @@ var _ = Describe("a packet that is packed anew", func() {
 		router.Devices = []topology.Device{{Name: "vx0", Kind: topology.VXLAN{ID: 42, Remote: server}, Addrs: []string{"10.0.0.1/24"}}}
 		server.Devices = []topology.Device{{Name: "vx0", Kind: topology.VXLAN{ID: 42, Remote: router}, Addrs: []string{"10.0.0.2/24"}}}
 		client.Routes = []topology.Route{{To: "10.0.0.0/24", Via: router}}
+		// The devices' own first packets may have asked for this address in vain, and the next question is asked in a second.
+		router.Neighbours = []topology.Neighbour{{Addr: server}}
 		lab := harness.New(GinkgoTB(), &net)
 		lab.Listen(server, 8081)
 
