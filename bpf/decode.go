@@ -125,13 +125,27 @@ func (d *decoder) decodeSight(raw []byte, h *trackerHeader, to *journey.Observat
 		_, wanted = probes.get(h.Probe) // if not, the stack, if there is one, is for another scope
 		to.Probe = dropProbe
 	} else if to.Probe, wanted = probes.get(h.Probe); !wanted {
-		return nil, nil
+		return d.decodeOthers(raw, h, to)
 	}
 	to.Mark = h.Value
 	if err := d.decodeEvent(raw, h, to); err != nil || h.Has&hasStack == 0 || !wanted {
 		return to, err
 	}
 	return to, d.decodeStack(raw, to, eventSize(h))
+}
+
+// decodeOthers reads an event that another scope armed. If the packet's look came with it, it is told here only.
+func (d *decoder) decodeOthers(raw []byte, h *trackerHeader, to *journey.Observation) (*journey.Observation, error) {
+	if h.Has&^hasStack != uint8(trackerSectionHAS_LOOK) {
+		return nil, nil
+	}
+	l, err := view[trackerLookEvent](raw)
+	if err != nil {
+		return nil, err
+	}
+	to.Kind, to.Mark = journey.Looked, h.Value
+	d.look(&l.Told, h.Netns, &to.Event)
+	return to, nil
 }
 
 // decodeReturn reads what a function returned.

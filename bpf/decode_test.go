@@ -363,6 +363,11 @@ func TestDecodeOtherScopesProbe(t *testing.T) {
 	o, err := decoding.decode(bytesOf(&e), h, armed)
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(o))
+
+	// What the packet looks like is told once, and events that are wanted may name it.
+	fresh := trackerLookEvent{E: sampleEvent(9, trackerSectionHAS_LOOK), Told: sampleLook().Told}
+	look := sampleLook()
+	qt.Check(t, qt.CmpEquals(decodeOne(t, bytesOf(&fresh)), decodeOne(t, bytesOf(&look)), addresses))
 }
 
 func FuzzDecode(f *testing.F) {

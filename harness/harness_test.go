@@ -181,6 +181,19 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
+// TestLooksToldElsewhere: what a packet looks like may have been told at functions that another trace observes.
+func TestLooksToldElsewhere(t *testing.T) {
+	needProbes(t)
+	p := newPair()
+	lab := harness.New(t, &p.net)
+	trace := lab.Trace(t.Context(), harness.TraceOptions{WithoutMilestones: true, Functions: []string{"ip_local_deliver"}})
+	sent := lab.Send(t.Context(), p.client, packet.UDP{To: p.server, DstPort: 7, Payload: []byte("abc")})
+	for _, e := range trace.Seal(t.Context()).Of(sent).Events {
+		qt.Check(t, qt.Not(qt.Equals(e.Comm, "")), qt.Commentf("%s", e.Probe.Name))
+		qt.Check(t, qt.IsNotNil(e.Packet), qt.Commentf("%s", e.Probe.Name))
+	}
+}
+
 // TestLabsLeaveNothing: neither a lab that ends well nor one that ends in the middle of a trace.
 func TestLabsLeaveNothing(t *testing.T) {
 	needProbes(t)
