@@ -284,8 +284,8 @@ func (t *Tracker) attachAlways() error {
 }
 
 // makePlace takes the second programs off a function at which the kernel lets no more be: 38 (BPF_MAX_TRAMP_LINKS,
-// include/linux/bpf.h), entries and returns of all trackers together. What is skipped of the first ones is then missed; it
-// is counted as ever.
+// include/linux/bpf.h), entries and returns of all trackers together, or fewer where the code that calls them fills its page
+// before (7.2 and 7.3). What is skipped of the first ones is then missed; it is counted as ever.
 func (t *Tracker) makePlace(function string) error {
 	var errs []error
 	for name, l := range t.hooks {
