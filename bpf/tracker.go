@@ -48,6 +48,7 @@ type Tracker struct {
 	family     family
 	oneWay     bool // observe functions by the family only: for tests
 	nft        verdictProbe
+	pages      bool                 // bytes in pages are captured
 	absent     []string             // functions without which the tracker works
 	hooks      map[string]link.Link // what is always attached, by program
 	pins       *pins
@@ -162,6 +163,11 @@ func (t *Tracker) load(opts Options) error {
 		return err
 	}
 
+	pages, err := t.collection.Programs[trackerProgFindPages].Run(nil)
+	if err != nil {
+		return fmt.Errorf("find the kernel's pages: %w", err)
+	}
+	t.pages = pages == 1
 	t.decoder.stacks.ask = t.nameSymbol
 	if t.decoder.reasons, err = loadDropReasons(t.catalog.cache); err != nil {
 		return err

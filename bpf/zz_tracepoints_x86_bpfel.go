@@ -76,6 +76,7 @@ const (
 	tracepointsProgEntryArg3Again            = "entry_arg3_again"
 	tracepointsProgEntryArg4                 = "entry_arg4"
 	tracepointsProgEntryArg4Again            = "entry_arg4_again"
+	tracepointsProgFindPages                 = "find_pages"
 	tracepointsProgFunctionArg0              = "function_arg0"
 	tracepointsProgFunctionArg1              = "function_arg1"
 	tracepointsProgFunctionArg2              = "function_arg2"
@@ -93,7 +94,9 @@ const (
 	tracepointsVarFirstCookie                = "first_cookie"
 	tracepointsVarKnownHeads                 = "known_heads"
 	tracepointsVarLastCookie                 = "last_cookie"
+	tracepointsVarMemoryMap                  = "memory_map"
 	tracepointsVarMetaWanted                 = "meta_wanted"
+	tracepointsVarPageArray                  = "page_array"
 	tracepointsVarReleasing                  = "releasing"
 	tracepointsVarReserving                  = "reserving"
 	tracepointsVarWakeAt                     = "wake_at"
@@ -183,6 +186,7 @@ type tracepointsProgramSpecs struct {
 	EntryArg3Again            *ebpf.ProgramSpec `ebpf:"entry_arg3_again"`
 	EntryArg4                 *ebpf.ProgramSpec `ebpf:"entry_arg4"`
 	EntryArg4Again            *ebpf.ProgramSpec `ebpf:"entry_arg4_again"`
+	FindPages                 *ebpf.ProgramSpec `ebpf:"find_pages"`
 	FunctionArg0              *ebpf.ProgramSpec `ebpf:"function_arg0"`
 	FunctionArg1              *ebpf.ProgramSpec `ebpf:"function_arg1"`
 	FunctionArg2              *ebpf.ProgramSpec `ebpf:"function_arg2"`
@@ -223,7 +227,9 @@ type tracepointsVariableSpecs struct {
 	FirstCookie   *ebpf.VariableSpec `ebpf:"first_cookie"`
 	KnownHeads    *ebpf.VariableSpec `ebpf:"known_heads"`
 	LastCookie    *ebpf.VariableSpec `ebpf:"last_cookie"`
+	MemoryMap     *ebpf.VariableSpec `ebpf:"memory_map"`
 	MetaWanted    *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	PageArray     *ebpf.VariableSpec `ebpf:"page_array"`
 	Releasing     *ebpf.VariableSpec `ebpf:"releasing"`
 	Reserving     *ebpf.VariableSpec `ebpf:"reserving"`
 	WakeAt        *ebpf.VariableSpec `ebpf:"wake_at"`
@@ -290,7 +296,9 @@ type tracepointsVariables struct {
 	FirstCookie   *ebpf.Variable `ebpf:"first_cookie"`
 	KnownHeads    *ebpf.Variable `ebpf:"known_heads"`
 	LastCookie    *ebpf.Variable `ebpf:"last_cookie"`
+	MemoryMap     *ebpf.Variable `ebpf:"memory_map"`
 	MetaWanted    *ebpf.Variable `ebpf:"meta_wanted"`
+	PageArray     *ebpf.Variable `ebpf:"page_array"`
 	Releasing     *ebpf.Variable `ebpf:"releasing"`
 	Reserving     *ebpf.Variable `ebpf:"reserving"`
 	WakeAt        *ebpf.Variable `ebpf:"wake_at"`
@@ -342,6 +350,7 @@ type tracepointsPrograms struct {
 	EntryArg3Again            *ebpf.Program `ebpf:"entry_arg3_again"`
 	EntryArg4                 *ebpf.Program `ebpf:"entry_arg4"`
 	EntryArg4Again            *ebpf.Program `ebpf:"entry_arg4_again"`
+	FindPages                 *ebpf.Program `ebpf:"find_pages"`
 	FunctionArg0              *ebpf.Program `ebpf:"function_arg0"`
 	FunctionArg1              *ebpf.Program `ebpf:"function_arg1"`
 	FunctionArg2              *ebpf.Program `ebpf:"function_arg2"`
@@ -397,6 +406,7 @@ func (p *tracepointsPrograms) Close() error {
 		p.EntryArg3Again,
 		p.EntryArg4,
 		p.EntryArg4Again,
+		p.FindPages,
 		p.FunctionArg0,
 		p.FunctionArg1,
 		p.FunctionArg2,

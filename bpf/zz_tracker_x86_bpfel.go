@@ -365,6 +365,7 @@ const (
 	trackerProgEntryNftAgain                     = "entry_nft_again"
 	trackerProgEntryNftInfo                      = "entry_nft_info"
 	trackerProgEntryNftInfoAgain                 = "entry_nft_info_again"
+	trackerProgFindPages                         = "find_pages"
 	trackerProgFunctionArg0                      = "function_arg0"
 	trackerProgFunctionArg1                      = "function_arg1"
 	trackerProgFunctionArg2                      = "function_arg2"
@@ -481,7 +482,9 @@ const (
 	trackerVarKeepTold                           = "keep_told"
 	trackerVarKnownHeads                         = "known_heads"
 	trackerVarLastCookie                         = "last_cookie"
+	trackerVarMemoryMap                          = "memory_map"
 	trackerVarMetaWanted                         = "meta_wanted"
+	trackerVarPageArray                          = "page_array"
 	trackerVarPulses                             = "pulses"
 	trackerVarWakeAt                             = "wake_at"
 )
@@ -561,6 +564,7 @@ type trackerProgramSpecs struct {
 	EntryNftAgain                     *ebpf.ProgramSpec `ebpf:"entry_nft_again"`
 	EntryNftInfo                      *ebpf.ProgramSpec `ebpf:"entry_nft_info"`
 	EntryNftInfoAgain                 *ebpf.ProgramSpec `ebpf:"entry_nft_info_again"`
+	FindPages                         *ebpf.ProgramSpec `ebpf:"find_pages"`
 	FunctionArg0                      *ebpf.ProgramSpec `ebpf:"function_arg0"`
 	FunctionArg1                      *ebpf.ProgramSpec `ebpf:"function_arg1"`
 	FunctionArg2                      *ebpf.ProgramSpec `ebpf:"function_arg2"`
@@ -698,7 +702,9 @@ type trackerVariableSpecs struct {
 	KeepTold          *ebpf.VariableSpec `ebpf:"keep_told"`
 	KnownHeads        *ebpf.VariableSpec `ebpf:"known_heads"`
 	LastCookie        *ebpf.VariableSpec `ebpf:"last_cookie"`
+	MemoryMap         *ebpf.VariableSpec `ebpf:"memory_map"`
 	MetaWanted        *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	PageArray         *ebpf.VariableSpec `ebpf:"page_array"`
 	Pulses            *ebpf.VariableSpec `ebpf:"pulses"`
 	WakeAt            *ebpf.VariableSpec `ebpf:"wake_at"`
 }
@@ -779,7 +785,9 @@ type trackerVariables struct {
 	KeepTold          *ebpf.Variable `ebpf:"keep_told"`
 	KnownHeads        *ebpf.Variable `ebpf:"known_heads"`
 	LastCookie        *ebpf.Variable `ebpf:"last_cookie"`
+	MemoryMap         *ebpf.Variable `ebpf:"memory_map"`
 	MetaWanted        *ebpf.Variable `ebpf:"meta_wanted"`
+	PageArray         *ebpf.Variable `ebpf:"page_array"`
 	Pulses            *ebpf.Variable `ebpf:"pulses"`
 	WakeAt            *ebpf.Variable `ebpf:"wake_at"`
 }
@@ -821,6 +829,7 @@ type trackerPrograms struct {
 	EntryNftAgain                     *ebpf.Program `ebpf:"entry_nft_again"`
 	EntryNftInfo                      *ebpf.Program `ebpf:"entry_nft_info"`
 	EntryNftInfoAgain                 *ebpf.Program `ebpf:"entry_nft_info_again"`
+	FindPages                         *ebpf.Program `ebpf:"find_pages"`
 	FunctionArg0                      *ebpf.Program `ebpf:"function_arg0"`
 	FunctionArg1                      *ebpf.Program `ebpf:"function_arg1"`
 	FunctionArg2                      *ebpf.Program `ebpf:"function_arg2"`
@@ -947,6 +956,7 @@ func (p *trackerPrograms) Close() error {
 		p.EntryNftAgain,
 		p.EntryNftInfo,
 		p.EntryNftInfoAgain,
+		p.FindPages,
 		p.FunctionArg0,
 		p.FunctionArg1,
 		p.FunctionArg2,
