@@ -239,7 +239,7 @@ const again = "_again"
 // that is the one that was attached last (hlist_add_head in kernel/bpf/trampoline.c), at tracepoints the other (func_add in
 // kernel/tracepoint.c).
 func (t *Tracker) attachAlways() error {
-	t.losses.notes = t.collection.Maps[trackerMapHookNotes]
+	t.losses.stoodIn = t.collection.Variables[trackerVarStoodIn]
 	var ends, rest []string
 	for name, program := range t.collection.Programs {
 		if strings.HasSuffix(name, again) {

@@ -26,7 +26,6 @@ const (
 	tracepointsMapCarriers                   = "carriers"
 	tracepointsMapExchanged                  = "exchanged"
 	tracepointsMapGrowing                    = "growing"
-	tracepointsMapHookNotes                  = "hook_notes"
 	tracepointsMapIdentities                 = "identities"
 	tracepointsMapLossCounters               = "loss_counters"
 	tracepointsMapMoving                     = "moving"
@@ -92,13 +91,16 @@ const (
 	tracepointsVarExchangesTo                = "exchanges_to"
 	tracepointsVarExchanging                 = "exchanging"
 	tracepointsVarFirstCookie                = "first_cookie"
+	tracepointsVarHookNotes                  = "hook_notes"
 	tracepointsVarKnownHeads                 = "known_heads"
 	tracepointsVarLastCookie                 = "last_cookie"
 	tracepointsVarMemoryMap                  = "memory_map"
 	tracepointsVarMetaWanted                 = "meta_wanted"
+	tracepointsVarOverwrittenNotes           = "overwritten_notes"
 	tracepointsVarPageArray                  = "page_array"
 	tracepointsVarReleasing                  = "releasing"
 	tracepointsVarReserving                  = "reserving"
+	tracepointsVarStoodIn                    = "stood_in"
 	tracepointsVarWakeAt                     = "wake_at"
 )
 
@@ -205,7 +207,6 @@ type tracepointsMapSpecs struct {
 	Carriers     *ebpf.MapSpec `ebpf:"carriers"`
 	Exchanged    *ebpf.MapSpec `ebpf:"exchanged"`
 	Growing      *ebpf.MapSpec `ebpf:"growing"`
-	HookNotes    *ebpf.MapSpec `ebpf:"hook_notes"`
 	Identities   *ebpf.MapSpec `ebpf:"identities"`
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
@@ -219,20 +220,23 @@ type tracepointsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracepointsVariableSpecs struct {
-	Attended      *ebpf.VariableSpec `ebpf:"attended"`
-	DropStacks    *ebpf.VariableSpec `ebpf:"drop_stacks"`
-	ExchangesFrom *ebpf.VariableSpec `ebpf:"exchanges_from"`
-	ExchangesTo   *ebpf.VariableSpec `ebpf:"exchanges_to"`
-	Exchanging    *ebpf.VariableSpec `ebpf:"exchanging"`
-	FirstCookie   *ebpf.VariableSpec `ebpf:"first_cookie"`
-	KnownHeads    *ebpf.VariableSpec `ebpf:"known_heads"`
-	LastCookie    *ebpf.VariableSpec `ebpf:"last_cookie"`
-	MemoryMap     *ebpf.VariableSpec `ebpf:"memory_map"`
-	MetaWanted    *ebpf.VariableSpec `ebpf:"meta_wanted"`
-	PageArray     *ebpf.VariableSpec `ebpf:"page_array"`
-	Releasing     *ebpf.VariableSpec `ebpf:"releasing"`
-	Reserving     *ebpf.VariableSpec `ebpf:"reserving"`
-	WakeAt        *ebpf.VariableSpec `ebpf:"wake_at"`
+	Attended         *ebpf.VariableSpec `ebpf:"attended"`
+	DropStacks       *ebpf.VariableSpec `ebpf:"drop_stacks"`
+	ExchangesFrom    *ebpf.VariableSpec `ebpf:"exchanges_from"`
+	ExchangesTo      *ebpf.VariableSpec `ebpf:"exchanges_to"`
+	Exchanging       *ebpf.VariableSpec `ebpf:"exchanging"`
+	FirstCookie      *ebpf.VariableSpec `ebpf:"first_cookie"`
+	HookNotes        *ebpf.VariableSpec `ebpf:"hook_notes"`
+	KnownHeads       *ebpf.VariableSpec `ebpf:"known_heads"`
+	LastCookie       *ebpf.VariableSpec `ebpf:"last_cookie"`
+	MemoryMap        *ebpf.VariableSpec `ebpf:"memory_map"`
+	MetaWanted       *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	OverwrittenNotes *ebpf.VariableSpec `ebpf:"overwritten_notes"`
+	PageArray        *ebpf.VariableSpec `ebpf:"page_array"`
+	Releasing        *ebpf.VariableSpec `ebpf:"releasing"`
+	Reserving        *ebpf.VariableSpec `ebpf:"reserving"`
+	StoodIn          *ebpf.VariableSpec `ebpf:"stood_in"`
+	WakeAt           *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
 // tracepointsObjects contains all objects after they have been loaded into the kernel.
@@ -258,7 +262,6 @@ type tracepointsMaps struct {
 	Carriers     *ebpf.Map `ebpf:"carriers"`
 	Exchanged    *ebpf.Map `ebpf:"exchanged"`
 	Growing      *ebpf.Map `ebpf:"growing"`
-	HookNotes    *ebpf.Map `ebpf:"hook_notes"`
 	Identities   *ebpf.Map `ebpf:"identities"`
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
 	Moving       *ebpf.Map `ebpf:"moving"`
@@ -273,7 +276,6 @@ func (m *tracepointsMaps) Close() error {
 		m.Carriers,
 		m.Exchanged,
 		m.Growing,
-		m.HookNotes,
 		m.Identities,
 		m.LossCounters,
 		m.Moving,
@@ -288,20 +290,23 @@ func (m *tracepointsMaps) Close() error {
 //
 // It can be passed to loadTracepointsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracepointsVariables struct {
-	Attended      *ebpf.Variable `ebpf:"attended"`
-	DropStacks    *ebpf.Variable `ebpf:"drop_stacks"`
-	ExchangesFrom *ebpf.Variable `ebpf:"exchanges_from"`
-	ExchangesTo   *ebpf.Variable `ebpf:"exchanges_to"`
-	Exchanging    *ebpf.Variable `ebpf:"exchanging"`
-	FirstCookie   *ebpf.Variable `ebpf:"first_cookie"`
-	KnownHeads    *ebpf.Variable `ebpf:"known_heads"`
-	LastCookie    *ebpf.Variable `ebpf:"last_cookie"`
-	MemoryMap     *ebpf.Variable `ebpf:"memory_map"`
-	MetaWanted    *ebpf.Variable `ebpf:"meta_wanted"`
-	PageArray     *ebpf.Variable `ebpf:"page_array"`
-	Releasing     *ebpf.Variable `ebpf:"releasing"`
-	Reserving     *ebpf.Variable `ebpf:"reserving"`
-	WakeAt        *ebpf.Variable `ebpf:"wake_at"`
+	Attended         *ebpf.Variable `ebpf:"attended"`
+	DropStacks       *ebpf.Variable `ebpf:"drop_stacks"`
+	ExchangesFrom    *ebpf.Variable `ebpf:"exchanges_from"`
+	ExchangesTo      *ebpf.Variable `ebpf:"exchanges_to"`
+	Exchanging       *ebpf.Variable `ebpf:"exchanging"`
+	FirstCookie      *ebpf.Variable `ebpf:"first_cookie"`
+	HookNotes        *ebpf.Variable `ebpf:"hook_notes"`
+	KnownHeads       *ebpf.Variable `ebpf:"known_heads"`
+	LastCookie       *ebpf.Variable `ebpf:"last_cookie"`
+	MemoryMap        *ebpf.Variable `ebpf:"memory_map"`
+	MetaWanted       *ebpf.Variable `ebpf:"meta_wanted"`
+	OverwrittenNotes *ebpf.Variable `ebpf:"overwritten_notes"`
+	PageArray        *ebpf.Variable `ebpf:"page_array"`
+	Releasing        *ebpf.Variable `ebpf:"releasing"`
+	Reserving        *ebpf.Variable `ebpf:"reserving"`
+	StoodIn          *ebpf.Variable `ebpf:"stood_in"`
+	WakeAt           *ebpf.Variable `ebpf:"wake_at"`
 }
 
 // tracepointsPrograms contains all programs after they have been loaded into the kernel.

@@ -210,13 +210,6 @@ type trackerNftEvent struct {
 	Target      [64]int8
 }
 
-type trackerNotes struct {
-	_       structs.HostLayout
-	Address uint64
-	Call    [256]uint64
-	StoodIn [3]uint64
-}
-
 type trackerPart uint32
 
 const (
@@ -323,7 +316,6 @@ type trackerWork struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	trackerMapHookNotes                          = "hook_notes"
 	trackerMapIdentities                         = "identities"
 	trackerMapLossCounters                       = "loss_counters"
 	trackerMapMoving                             = "moving"
@@ -458,6 +450,7 @@ const (
 	trackerVarAttended                           = "attended"
 	trackerVarDropStacks                         = "drop_stacks"
 	trackerVarFirstCookie                        = "first_cookie"
+	trackerVarHookNotes                          = "hook_notes"
 	trackerVarKeepCookie                         = "keep_cookie"
 	trackerVarKeepDropEvent                      = "keep_drop_event"
 	trackerVarKeepEvent                          = "keep_event"
@@ -484,8 +477,10 @@ const (
 	trackerVarLastCookie                         = "last_cookie"
 	trackerVarMemoryMap                          = "memory_map"
 	trackerVarMetaWanted                         = "meta_wanted"
+	trackerVarOverwrittenNotes                   = "overwritten_notes"
 	trackerVarPageArray                          = "page_array"
 	trackerVarPulses                             = "pulses"
+	trackerVarStoodIn                            = "stood_in"
 	trackerVarWakeAt                             = "wake_at"
 )
 
@@ -660,7 +655,6 @@ type trackerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerMapSpecs struct {
-	HookNotes    *ebpf.MapSpec `ebpf:"hook_notes"`
 	Identities   *ebpf.MapSpec `ebpf:"identities"`
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
@@ -678,6 +672,7 @@ type trackerVariableSpecs struct {
 	Attended          *ebpf.VariableSpec `ebpf:"attended"`
 	DropStacks        *ebpf.VariableSpec `ebpf:"drop_stacks"`
 	FirstCookie       *ebpf.VariableSpec `ebpf:"first_cookie"`
+	HookNotes         *ebpf.VariableSpec `ebpf:"hook_notes"`
 	KeepCookie        *ebpf.VariableSpec `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.VariableSpec `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.VariableSpec `ebpf:"keep_event"`
@@ -704,8 +699,10 @@ type trackerVariableSpecs struct {
 	LastCookie        *ebpf.VariableSpec `ebpf:"last_cookie"`
 	MemoryMap         *ebpf.VariableSpec `ebpf:"memory_map"`
 	MetaWanted        *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	OverwrittenNotes  *ebpf.VariableSpec `ebpf:"overwritten_notes"`
 	PageArray         *ebpf.VariableSpec `ebpf:"page_array"`
 	Pulses            *ebpf.VariableSpec `ebpf:"pulses"`
+	StoodIn           *ebpf.VariableSpec `ebpf:"stood_in"`
 	WakeAt            *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
@@ -729,7 +726,6 @@ func (o *trackerObjects) Close() error {
 //
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerMaps struct {
-	HookNotes    *ebpf.Map `ebpf:"hook_notes"`
 	Identities   *ebpf.Map `ebpf:"identities"`
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
 	Moving       *ebpf.Map `ebpf:"moving"`
@@ -742,7 +738,6 @@ type trackerMaps struct {
 
 func (m *trackerMaps) Close() error {
 	return _TrackerClose(
-		m.HookNotes,
 		m.Identities,
 		m.LossCounters,
 		m.Moving,
@@ -761,6 +756,7 @@ type trackerVariables struct {
 	Attended          *ebpf.Variable `ebpf:"attended"`
 	DropStacks        *ebpf.Variable `ebpf:"drop_stacks"`
 	FirstCookie       *ebpf.Variable `ebpf:"first_cookie"`
+	HookNotes         *ebpf.Variable `ebpf:"hook_notes"`
 	KeepCookie        *ebpf.Variable `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.Variable `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.Variable `ebpf:"keep_event"`
@@ -787,8 +783,10 @@ type trackerVariables struct {
 	LastCookie        *ebpf.Variable `ebpf:"last_cookie"`
 	MemoryMap         *ebpf.Variable `ebpf:"memory_map"`
 	MetaWanted        *ebpf.Variable `ebpf:"meta_wanted"`
+	OverwrittenNotes  *ebpf.Variable `ebpf:"overwritten_notes"`
 	PageArray         *ebpf.Variable `ebpf:"page_array"`
 	Pulses            *ebpf.Variable `ebpf:"pulses"`
+	StoodIn           *ebpf.Variable `ebpf:"stood_in"`
 	WakeAt            *ebpf.Variable `ebpf:"wake_at"`
 }
 
