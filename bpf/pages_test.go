@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/go-quicktest/qt"
 	"golang.org/x/sys/unix"
 
@@ -23,7 +24,7 @@ func anyTracker(t *testing.T) *Tracker {
 		}
 		t.Skip("needs root")
 	}
-	tier, _, err := chooseTier(AnyTier)
+	tier, _, err := chooseTier(AnyTier, btf.NewCache())
 	qt.Assert(t, qt.IsNil(err))
 	if tier == Functions {
 		return sharedTracker(t)

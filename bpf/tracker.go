@@ -92,23 +92,21 @@ var optional = []string{
 //
 // Modules whose functions are to be observed by the tracker itself, nf_tables above all, must be loaded before.
 func Open(opts Options) (*Tracker, error) {
-	tier, noFunction, err := chooseTier(opts.Tier)
-	if err != nil {
-		return nil, err
-	}
 	t := &Tracker{
-		tier:       tier,
-		noFunction: noFunction,
 		catalog:    newCatalog(),
 		scopes:     make(map[uint32]*Scope),
 		probes:     probes{byRequest: make(map[request]*probe)},
 		barriers:   make(map[uint64]chan uint64),
 		hooks:      make(map[string]link.Link),
-		pins:       newPins(),
 		readerDone: make(chan struct{}),
 
 		firstCookie: math.MaxUint64,
 	}
+	var err error
+	if t.tier, t.noFunction, err = chooseTier(opts.Tier, t.catalog.cache); err != nil {
+		return nil, err
+	}
+	t.pins = newPins()
 	if err := t.load(opts); err != nil {
 		close(t.readerDone) // nobody reads yet
 		return nil, errors.Join(err, t.Close())
@@ -122,9 +120,9 @@ func Open(opts Options) (*Tracker, error) {
 }
 
 func (t *Tracker) load(opts Options) error {
-	kernel, err := t.catalog.cache.Kernel()
+	kernel, err := kernelTypes(t.catalog.cache)
 	if err != nil {
-		return fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
+		return err
 	}
 	if t.spec, err = t.readPrograms(); err != nil {
 		return fmt.Errorf("read the tracker's programs: %w", err)

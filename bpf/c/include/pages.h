@@ -43,69 +43,78 @@ int find_pages(void *ctx)
 	return memory_map && page_array;
 }
 
-// A piece of paged data.
-struct piece {
-	__u64 address;
+// A walk along an skb's paged data.
+struct walk {
+	struct look *look;
+	const struct skb_shared_info *shared;
+	__u64 address; // of what is left of the piece under way
 	__u32 len;
+	__u32 next;	// number of the piece after it
+	__u32 pieces;
+	__u32 skip; // bytes that are still to be left out
 };
 
-// Finds piece number n; its length is 0 if it cannot be read. Linux 6.9 and later have struct skb_frag, earlier ones struct
+// Goes on to the next piece; its length is 0 if it cannot be read. Linux 6.9 and later have struct skb_frag, earlier ones struct
 // bio_vec.
-static __always_inline void find_piece(struct piece *p, const struct skb_shared_info *shared, __u32 n)
+static __always_inline void next_piece(struct walk *w)
 {
-	const struct skb_frag *frag = (void *)&shared->frags + n * bpf_core_type_size(struct skb_frag);
-	const struct bio_vec *old = (void *)&shared->frags + n * bpf_core_type_size(struct bio_vec);
+	const struct skb_shared_info *shared = w->shared;
+	const struct skb_frag *frag = (void *)&shared->frags + w->next * bpf_core_type_size(struct skb_frag);
+	const struct bio_vec *old = (void *)&shared->frags + w->next * bpf_core_type_size(struct bio_vec);
+	__u32 offset = 0, len = 0, n;
 	__u64 page = 0;
-	__u32 offset = 0;
 
-	p->len = 0;
 	if (bpf_core_type_exists(struct skb_frag)) {
 		bpf_core_read(&page, sizeof(page), &frag->netmem);
 		bpf_core_read(&offset, sizeof(offset), &frag->offset);
 		if (!(page & NET_IOV))
-			bpf_core_read(&p->len, sizeof(p->len), &frag->len);
+			bpf_core_read(&len, sizeof(len), &frag->len);
 	} else {
 		bpf_core_read(&page, sizeof(page), &old->bv_page);
 		bpf_core_read(&offset, sizeof(offset), &old->bv_offset);
-		bpf_core_read(&p->len, sizeof(p->len), &old->bv_len);
+		bpf_core_read(&len, sizeof(len), &old->bv_len);
 	}
-	p->address = memory_map + ((page - page_array) / bpf_core_type_size(struct page) << PAGE_SHIFT) + offset;
+	n = w->skip < len ? w->skip : len;
+	w->skip -= n;
+	w->len = len - n;
+	w->address = memory_map + ((page - page_array) / bpf_core_type_size(struct page) << PAGE_SHIFT) + offset + n;
+	w->next++;
+}
+
+// Finds the next piece, or captures the next few bytes of one. Returns 1 at the end.
+static long one_step(__u32 step, struct walk *w)
+{
+	__u32 captured = w->look->captured, n = w->len < STEP ? w->len : STEP;
+
+	if (captured > PACKET_BYTES - STEP)
+		return 1;
+	if (!n) {
+		if (w->next >= w->pieces)
+			return 1;
+		next_piece(w);
+		return 0;
+	}
+	if (bpf_probe_read_kernel(w->look->packet + captured, n, (void *)w->address))
+		return 1;
+	w->look->captured = captured + n;
+	w->address += n;
+	w->len -= n;
+	return 0;
 }
 
 // Captures what is in pages behind the bytes that are captured already, without the first skip bytes of it. Of the last STEP
 // bytes for which there is room, some may stay empty: the verifier does not see that what is left is as long as there is room.
-// It is a global function, so that it is verified once by itself, and l is memory of which the verifier knows no contents:
-// otherwise it would follow every length that each step may have.
+// It is a global function, so that l is memory of which the verifier knows no contents: otherwise it would follow every length
+// that each step may have.
 __noinline int look_at_pages(struct look *l, __u64 shared_info, __u32 skip)
 {
 	const struct skb_shared_info *shared = (void *)shared_info;
-	__u32 pieces = BPF_CORE_READ(shared, nr_frags), next = 0, n;
-	struct piece p = {};
+	struct walk w = {.look = l, .shared = shared, .skip = skip};
 
 	if (!l || !memory_map || !page_array)
 		return 0;
-	for (__u32 step = 0; step < MOST_STEPS; step++) {
-		__u32 captured = l->captured;
-
-		if (captured > PACKET_BYTES - STEP)
-			break;
-		if (!p.len) {
-			if (next >= pieces)
-				break;
-			find_piece(&p, shared, next++);
-			n = skip < p.len ? skip : p.len;
-			skip -= n;
-			p.address += n;
-			p.len -= n;
-			continue;
-		}
-		n = p.len < STEP ? p.len : STEP;
-		if (bpf_probe_read_kernel(l->packet + captured, n, (void *)p.address))
-			break;
-		l->captured = captured + n;
-		p.address += n;
-		p.len -= n;
-	}
+	w.pieces = BPF_CORE_READ(shared, nr_frags);
+	bpf_loop(MOST_STEPS, one_step, &w, 0);
 	return 0;
 }
 
