@@ -92,7 +92,7 @@ func TestMixedUpNotes(t *testing.T) {
 
 // TestNothingIsMissedUnderLoad floods two namespaces from all CPUs, with softirqs that interrupt the senders in the middle
 // of their hooks: what one CPU sends is received by the other (RPS), which is interrupted for it. Where tasks are preempted
-// in the middle of hooks too, something may be missed, but not without being counted; and nothing is told twice, even if they go on
+// in the middle of hooks too, something may be missed, but not without being counted; and nothing is told twice, even if they end
 // on another CPU.
 func TestNothingIsMissedUnderLoad(t *testing.T) {
 	const packets = 3000

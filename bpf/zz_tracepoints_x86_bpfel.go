@@ -96,6 +96,7 @@ const (
 	tracepointsVarLastCookie                 = "last_cookie"
 	tracepointsVarMemoryMap                  = "memory_map"
 	tracepointsVarMetaWanted                 = "meta_wanted"
+	tracepointsVarNothingYet                 = "nothing_yet"
 	tracepointsVarOverwrittenNotes           = "overwritten_notes"
 	tracepointsVarPageArray                  = "page_array"
 	tracepointsVarReleasing                  = "releasing"
@@ -231,6 +232,7 @@ type tracepointsVariableSpecs struct {
 	LastCookie       *ebpf.VariableSpec `ebpf:"last_cookie"`
 	MemoryMap        *ebpf.VariableSpec `ebpf:"memory_map"`
 	MetaWanted       *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	NothingYet       *ebpf.VariableSpec `ebpf:"nothing_yet"`
 	OverwrittenNotes *ebpf.VariableSpec `ebpf:"overwritten_notes"`
 	PageArray        *ebpf.VariableSpec `ebpf:"page_array"`
 	Releasing        *ebpf.VariableSpec `ebpf:"releasing"`
@@ -301,6 +303,7 @@ type tracepointsVariables struct {
 	LastCookie       *ebpf.Variable `ebpf:"last_cookie"`
 	MemoryMap        *ebpf.Variable `ebpf:"memory_map"`
 	MetaWanted       *ebpf.Variable `ebpf:"meta_wanted"`
+	NothingYet       *ebpf.Variable `ebpf:"nothing_yet"`
 	OverwrittenNotes *ebpf.Variable `ebpf:"overwritten_notes"`
 	PageArray        *ebpf.Variable `ebpf:"page_array"`
 	Releasing        *ebpf.Variable `ebpf:"releasing"`

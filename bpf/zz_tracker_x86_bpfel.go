@@ -477,6 +477,7 @@ const (
 	trackerVarLastCookie                         = "last_cookie"
 	trackerVarMemoryMap                          = "memory_map"
 	trackerVarMetaWanted                         = "meta_wanted"
+	trackerVarNothingYet                         = "nothing_yet"
 	trackerVarOverwrittenNotes                   = "overwritten_notes"
 	trackerVarPageArray                          = "page_array"
 	trackerVarPulses                             = "pulses"
@@ -699,6 +700,7 @@ type trackerVariableSpecs struct {
 	LastCookie        *ebpf.VariableSpec `ebpf:"last_cookie"`
 	MemoryMap         *ebpf.VariableSpec `ebpf:"memory_map"`
 	MetaWanted        *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	NothingYet        *ebpf.VariableSpec `ebpf:"nothing_yet"`
 	OverwrittenNotes  *ebpf.VariableSpec `ebpf:"overwritten_notes"`
 	PageArray         *ebpf.VariableSpec `ebpf:"page_array"`
 	Pulses            *ebpf.VariableSpec `ebpf:"pulses"`
@@ -783,6 +785,7 @@ type trackerVariables struct {
 	LastCookie        *ebpf.Variable `ebpf:"last_cookie"`
 	MemoryMap         *ebpf.Variable `ebpf:"memory_map"`
 	MetaWanted        *ebpf.Variable `ebpf:"meta_wanted"`
+	NothingYet        *ebpf.Variable `ebpf:"nothing_yet"`
 	OverwrittenNotes  *ebpf.Variable `ebpf:"overwritten_notes"`
 	PageArray         *ebpf.Variable `ebpf:"page_array"`
 	Pulses            *ebpf.Variable `ebpf:"pulses"`

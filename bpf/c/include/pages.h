@@ -102,6 +102,10 @@ static long one_step(__u32 step, struct walk *w)
 	return 0;
 }
 
+// Always 0, which the verifier does not know: before Linux 6.7 it follows one step only, and takes away as dead code what that one,
+// with the walk as it begins, does not come to.
+volatile __u32 nothing_yet;
+
 // Captures what is in pages behind the bytes that are captured already, without the first skip bytes of it. Of the last STEP
 // bytes for which there is room, some may stay empty: the verifier does not see that what is left is as long as there is room.
 // It is a global function, so that l is memory of which the verifier knows no contents: otherwise it would follow every length
@@ -109,7 +113,7 @@ static long one_step(__u32 step, struct walk *w)
 __noinline int look_at_pages(struct look *l, __u64 shared_info, __u32 skip)
 {
 	const struct skb_shared_info *shared = (void *)shared_info;
-	struct walk w = {.look = l, .shared = shared, .skip = skip};
+	struct walk w = {.look = l, .shared = shared, .len = nothing_yet, .next = nothing_yet, .skip = skip};
 
 	if (!l || !memory_map || !page_array)
 		return 0;
