@@ -20,7 +20,7 @@ type Features struct {
 	NoFunctions string
 	// Functions is how programs get to the functions that match a pattern: "kprobe.multi", one program for all of them;
 	// "kprobe", the same where the kernel has no kprobe.multi and counts the kprobes that it skips; or "fentry", programs
-	// for each, everywhere else. Functions that [Scope.Arm] names one by one are observed by fentry if they let it, up to
+	// for each, everywhere else. Functions that [Observer.Arm] names one by one are observed by fentry if they let it, up to
 	// 64 in a call: arming takes longer, but nothing is ever skipped, and an event costs less. Returns are always observed
 	// by fentry and fexit, and tracepoints by programs that know their arguments' types.
 	Functions string

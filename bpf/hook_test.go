@@ -99,7 +99,7 @@ func TestNothingIsMissedUnderLoad(t *testing.T) {
 	preemptible := preempts(t)
 	tracker := openTracker(t, Options{RingBytes: 64 << 20})
 	var hosts [2]*host
-	var scopes [2]*Scope
+	var scopes [2]watched
 	var before [2]Account
 	for i := range hosts {
 		hosts[i] = newHost(t)

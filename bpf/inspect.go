@@ -18,7 +18,7 @@ import (
 
 // Place is a function or a tracepoint of the kernel, and whether packets can be observed there.
 type Place struct {
-	// Probe is how [Scope.Arm] takes it: "ip_rcv", "tp:net:net_dev_queue", "raw_tracepoint:NAME" if there is no format.
+	// Probe is how [Observer.Arm] takes it: "ip_rcv", "tp:net:net_dev_queue", "raw_tracepoint:NAME" if there is no format.
 	Probe string `json:"probe"`
 	// Module is the kernel module that it is in; empty: the kernel itself.
 	Module string `json:"module,omitempty"`
@@ -32,7 +32,7 @@ type Place struct {
 }
 
 // Inspect lists what takes a packet on the running kernel, sorted by probe: everything if the pattern is empty, otherwise
-// what matches it. A pattern is written as for [Scope.Arm]; without a prefix, it matches functions, and tracepoints by
+// what matches it. A pattern is written as for [Observer.Arm]; without a prefix, it matches functions, and tracepoints by
 // their own name or with the group. A name that is no pattern is looked up, and if there is no such function that takes a
 // packet, the only place says why.
 func Inspect(pattern string) ([]Place, error) {

@@ -28,7 +28,7 @@ type missCounter struct {
 type part uint8
 
 const (
-	observes part = iota // an event, at a function that a scope armed
+	observes part = iota // an event, at a function that somebody armed
 	reports              // something in a packet's life: its origin, its branches, that it is a drop
 	ends                 // the packet's hold on its data, or moves it
 	checks               // that no end was missed; if one was skipped, nothing is lost by it

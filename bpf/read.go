@@ -11,7 +11,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// read takes records out of the ring buffer until the tracker is closed, and hands each to its scope.
+// read takes records out of the ring buffer until the tracker is closed, and hands each to the observers of its scope.
 func (t *Tracker) read() {
 	defer close(t.readerDone)
 	var record ringbuf.Record
@@ -103,11 +103,16 @@ func (t *Tracker) dispatch(raw []byte) error {
 	if s == nil {
 		return nil // closed, while some of its packets were still alive
 	}
-	o, err := t.decoder.decode(raw, h, s.probes)
-	if err == nil && o != nil {
-		s.sink(o)
+	for _, observer := range s.observers {
+		o, err := t.decoder.decode(raw, h, observer.probes)
+		if err != nil {
+			return err
+		}
+		if o != nil {
+			observer.sink(o)
+		}
 	}
-	return err
+	return nil
 }
 
 // Barrier waits until every record that was made before the call has been given to its sink. It returns the barrier's

@@ -24,7 +24,7 @@ type observatory struct {
 	canary  *Lab
 	node    *topology.Node
 	// defaults holds the milestones attached, so that a trace need not.
-	defaults *bpf.Scope
+	defaults *bpf.Observer
 	armed    sync.Mutex // guards milestones, watches and absent
 	// noFunctions is why functions cannot be observed, so that there are tracepoints only; nil if they can.
 	noFunctions error
@@ -163,7 +163,7 @@ func (o *observatory) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the canary's namespace: %w", err)
 	}
-	o.canary = &Lab{running: running, network: &net, observatory: o}
+	o.canary = newLab(nil, &net, running, o)
 	tier, err := chosenTier()
 	if err != nil {
 		return err
@@ -175,9 +175,6 @@ func (o *observatory) open(ctx context.Context) error {
 		o.noVerdicts = o.noFunctions
 	}
 	if err := o.canary.watch(); err != nil {
-		return err
-	}
-	if err := o.canary.scope.Arm(o.canaryProbes()); err != nil {
 		return err
 	}
 	if err := o.holdMilestones(); err != nil {
@@ -206,7 +203,7 @@ func (o *observatory) canaryProbes() []string {
 
 // holdMilestones attaches the milestones for as long as the process lives.
 func (o *observatory) holdMilestones() (err error) {
-	if o.defaults, err = o.tracker.Watch(nil, func(*journey.Observation) {}); err != nil {
+	if o.defaults, err = o.canary.scope.Observe(func(*journey.Observation) {}); err != nil {
 		return err
 	}
 	if err := errors.Join(o.findMilestones(), o.holdSeventh()); err != nil {
@@ -240,17 +237,20 @@ func (o *observatory) available() ([]string, error) {
 }
 
 // fly sends the canary and checks that all of its journey was seen.
-func (o *observatory) fly(ctx context.Context) error {
+func (o *observatory) fly(ctx context.Context) (err error) {
 	o.flying.Lock()
 	defer o.flying.Unlock()
-	trace, err := o.canary.begin(ctx)
+	trace, err := o.canary.observe(o.canaryProbes())
 	if err != nil {
+		return fmt.Errorf("fly the canary: %w", err)
+	}
+	defer func() { err = errors.Join(err, trace.end()) }()
+	if err := trace.setMark(ctx); err != nil {
 		return fmt.Errorf("fly the canary: %w", err)
 	}
 	loopback := packet.IP(netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	sent, err := packet.Send(ctx, o.canary.running.In(o.node), packet.UDP{To: loopback, DstPort: canaryPort})
 	if err != nil {
-		trace.end()
 		return fmt.Errorf("fly the canary: %w", err)
 	}
 	record, err := trace.seal(ctx)
