@@ -75,7 +75,7 @@ func TestSecondProgramsStandIn(t *testing.T) {
 
 // TestMixedUpNotes has notes of another stack in all places: none of them can be kept apart.
 func TestMixedUpNotes(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	h := newHost(t)
 	scope := h.watch(t, tracker)
 	notes := tracker.collection.Variables[trackerVarHookNotes]
@@ -84,6 +84,7 @@ func TestMixedUpNotes(t *testing.T) {
 		others[i] = 1 << 32 // no stack is at address 0
 	}
 	before := begin(t, scope)
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(notes.Set(make([]uint64, len(others))))) })
 	qt.Assert(t, qt.IsNil(notes.Set(others)))
 	h.send(t, 1)
 	const mixed = "hooks of two stacks mixed up: something may be told twice, and something missed not be counted"

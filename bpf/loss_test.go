@@ -41,7 +41,7 @@ func TestEndingsAreProgramsOfTheTracker(t *testing.T) {
 
 // TestSkippedEndsAreForgotten has an identity left over, as after an end that the kernel skipped.
 func TestSkippedEndsAreForgotten(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	scope := newHost(t).watch(t, tracker)
 	identities := tracker.collection.Maps[trackerMapIdentities]
 	left := func() bool {

@@ -45,7 +45,13 @@ func New(t T, network *topology.Network) *Lab {
 	case err != nil:
 		t.Fatalf("%v", err)
 	}
-	running, err := topology.Up(ctx, network)
+	return newOn(t, network, o)
+}
+
+// newOn brings a network up under the eyes of an observatory.
+func newOn(t T, network *topology.Network, o *observatory) *Lab {
+	t.Helper()
+	running, err := topology.Up(context.Background(), network)
 	if missing := (*topology.UnsupportedError)(nil); errors.As(err, &missing) {
 		skip(t, fmt.Errorf("this test needs a feature of the kernel: %w", err))
 	}

@@ -23,6 +23,8 @@ type observatory struct {
 	tracker *bpf.Tracker
 	canary  *Lab
 	node    *topology.Node
+	// ringBytes is the size of the buffer between kernel and reader; 0 for the usual one. For tests.
+	ringBytes int
 	// defaults holds the milestones attached, so that a trace need not.
 	defaults *bpf.Observer
 	armed    sync.Mutex // guards milestones, watches and absent
@@ -168,7 +170,7 @@ func (o *observatory) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.tracker, err = bpf.Open(bpf.Options{Tier: tier}); err != nil {
+	if o.tracker, err = bpf.Open(bpf.Options{Tier: tier, RingBytes: o.ringBytes}); err != nil {
 		return err
 	}
 	if o.noFunctions = o.tracker.NoFunctions(); o.noFunctions != nil {
@@ -259,7 +261,7 @@ func (o *observatory) fly(ctx context.Context) (err error) {
 	}
 	j, err := record.Of(sent)
 	if err != nil {
-		return fmt.Errorf("fly the canary: %w", err)
+		return fmt.Errorf("%w: the tracker does not see its own canary packet: %w", journey.ErrInconclusive, err)
 	}
 	var expected []string
 	for _, probe := range o.canaryProbes() {
@@ -271,8 +273,8 @@ func (o *observatory) fly(ctx context.Context) (err error) {
 		seen = append(seen, e.Probe.Name)
 	}
 	if fmt.Sprint(seen) != fmt.Sprint(expected) || j.Outcome().Kind != journey.Dropped {
-		return fmt.Errorf("the tracker does not see its own canary packet as it should on this kernel: it was to be seen at "+
-			"%v and dropped, and was seen at %v and %s", expected, seen, j.Sentence())
+		return fmt.Errorf("%w: the tracker does not see its own canary packet as it should on this kernel: it was to be seen at "+
+			"%v and dropped, and was seen at %v and %s", journey.ErrInconclusive, expected, seen, j.Sentence())
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (l *Lab) Trace(ctx context.Context, options ...TraceOptions) *Trace {
 		skip(l.t, err)
 	}
 	if err != nil {
-		l.t.Fatalf("begin a trace: %v", err)
+		fail(l.t, "begin a trace", err)
 	}
 	return trace
 }
@@ -161,7 +161,7 @@ func (t *Trace) Seal(ctx context.Context) *Record {
 	}
 	record, err := t.seal(ctx)
 	if err := errors.Join(err, t.end()); err != nil {
-		t.lab.t.Fatalf("seal the trace: %v", err)
+		fail(t.lab.t, "seal the trace", err)
 	}
 	return &Record{t: t.lab.t, mark: t.mark, record: record}
 }
