@@ -55,7 +55,7 @@ func onShared(t *testing.T) *trial {
 // failure is what a test ends with that does something with the lab.
 func (x *trial) failure(f func()) error {
 	return Run(func(t T) {
-		defer func(real T) { x.lab.t = real }(x.lab.t)
+		defer func(its T) { x.lab.t = its }(x.lab.t)
 		x.lab.t = t
 		f()
 	})
