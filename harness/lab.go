@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/waybill-dev/waybill/bpf"
+	"github.com/waybill-dev/waybill/journey"
 	"github.com/waybill-dev/waybill/packet"
 	"github.com/waybill-dev/waybill/topology"
 )
@@ -21,9 +22,14 @@ type Lab struct {
 	observatory *observatory
 	scope       *bpf.Scope
 
-	mu     sync.Mutex
-	traces map[*Trace]bool // those that are under way
-	sent   []interface{ Close() error }
+	folder *folder    // where a failed test leaves what it saw; nil for nowhere
+	kernel *kernelLog // nil if it cannot be read
+
+	mu      sync.Mutex
+	traces  map[*Trace]bool // those that are under way
+	records []*Record
+	asked   []*journey.Journey // that the test looked at
+	sent    []interface{ Close() error }
 }
 
 // New brings a network up and puts it under observation. The lab lives until the test, or the Ginkgo node's spec, ends.
@@ -61,10 +67,19 @@ func newOn(t T, network *topology.Network, o *observatory) *Lab {
 	l := newLab(t, network, running, o)
 	t.Cleanup(func() {
 		t.Helper()
-		if err := l.close(); err != nil {
+		var errs []error
+		if failed(t) {
+			errs = append(errs, l.leave())
+		}
+		l.report()
+		if err := errors.Join(append(errs, l.close())...); err != nil {
 			t.Fatalf("close the lab: %v", err)
 		}
 	})
+	l.kernel = openKernelLog()
+	if l.folder, err = takeFolder(t); err != nil {
+		t.Fatalf("%v", err)
+	}
 	if err := l.watch(); err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -99,6 +114,9 @@ func (l *Lab) close() error {
 	}
 	for _, s := range sent {
 		errs = append(errs, s.Close())
+	}
+	if l.kernel != nil {
+		errs = append(errs, l.kernel.Close())
 	}
 	errs = append(errs, l.running.Close())
 	return errors.Join(errs...)

@@ -7,7 +7,7 @@ import (
 
 // Record is what sealing a trace yields. It does not change.
 type Record struct {
-	t      T
+	lab    *Lab
 	mark   uint64
 	record *journey.Record
 }
@@ -15,20 +15,21 @@ type Record struct {
 // Of returns the journey of a packet that the test sent. It ends the test if there is none, or more than one, and lists
 // the candidates.
 func (r *Record) Of(sent *packet.Sent) *journey.Journey {
-	r.t.Helper()
+	r.lab.t.Helper()
 	if sent == nil {
-		r.t.Fatalf("find the journey of a packet: nil was given instead of what Send returned")
+		r.lab.t.Fatalf("find the journey of a packet: nil was given instead of what Send returned")
 	}
 	if sent.Before != 0 && sent.Before < r.mark {
-		r.t.Fatalf("find the journey of %s: it was sent before the trace began; begin the trace first, then send", sent)
+		r.lab.t.Fatalf("find the journey of %s: it was sent before the trace began; begin the trace first, then send", sent)
 	}
 	j, err := r.record.Of(sent)
 	if err != nil && sent.Err != nil {
-		r.t.Fatalf("find the journey of %s: sending it failed: %v; %v", sent, sent.Err, err)
+		r.lab.t.Fatalf("find the journey of %s: sending it failed: %v; %v", sent, sent.Err, err)
 	}
 	if err != nil {
-		r.t.Fatalf("%v", err)
+		r.lab.t.Fatalf("%v", err)
 	}
+	r.lab.ask(j)
 	return j
 }
 

@@ -45,7 +45,7 @@ func (a *Assembler) Seal(evidence Evidence) *Record {
 	}
 	for _, p := range a.order {
 		j := p.journey(evidence.Nodes)
-		j.Evidence = &evidence
+		j.Evidence, j.record = &evidence, r
 		if evidence.NoFunctions != "" {
 			j.blind()
 		}
