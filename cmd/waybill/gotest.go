@@ -77,9 +77,12 @@ func likeGoTest(config *vm.Config) error {
 // defaultArtifacts has what failed tests leave come back to the user's cache folder, where they leave it without a VM. What an
 // earlier run of the same tests left there is removed.
 func defaultArtifacts(config *vm.Config) error {
-	cache, noCache := os.UserCacheDir()
-	if config.Artifacts != "" || noCache != nil {
+	if config.Artifacts != "" {
 		return nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return fmt.Errorf("find the cache folder: %w", err)
 	}
 	config.Artifacts = filepath.Join(cache, "waybill", "artifacts")
 	earlier := filepath.Join(config.Artifacts, strings.TrimSuffix(filepath.Base(config.Program), testBinarySuffix))
