@@ -236,14 +236,15 @@ func (l *Lab) show(name, text string) {
 func (l *Lab) ask(j *journey.Journey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.asked) < mostAsked {
-		l.asked = append(l.asked, j)
+	if len(l.asked) == mostAsked {
+		l.asked = l.asked[1:]
 	}
+	l.asked = append(l.asked, j)
 }
 
-// Of a lab that serves many traces, the last records and the first journeys that were looked at are kept.
+// Of a lab that serves many traces, the last records and the journeys that were looked at last are kept.
 const (
-	mostAsked   = 8
+	mostAsked   = 3
 	mostRecords = 16
 )
 

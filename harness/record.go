@@ -1,6 +1,8 @@
 package harness
 
 import (
+	"net/netip"
+
 	"github.com/waybill-dev/waybill/journey"
 	"github.com/waybill-dev/waybill/packet"
 )
@@ -31,6 +33,15 @@ func (r *Record) Of(sent *packet.Sent) *journey.Journey {
 	}
 	r.lab.ask(j)
 	return j
+}
+
+// Flow returns the journeys of all packets of the flow that a packet or a connection belongs to, both ways, in order of first
+// sight: the answers too, whoever sent them, and what retransmissions there were. It goes by the protocol, the addresses and the
+// ports that the sender sees, so of another socket with the same five-tuple it has the packets as well.
+func (r *Record) Flow(of interface {
+	Endpoints() (proto uint8, local, remote netip.AddrPort)
+}) []*journey.Journey {
+	return r.record.Flow(of.Endpoints())
 }
 
 // AllOf returns the journeys of all packets that a socket sent, such as those of a [packet.Conn], in order of first sight.

@@ -157,7 +157,7 @@ func (t *Trace) end() error {
 func (t *Trace) Seal(ctx context.Context) *Record {
 	t.lab.t.Helper()
 	if t.ended {
-		t.lab.t.Fatalf("seal the trace: it has been sealed already")
+		t.lab.t.Fatalf("seal the trace: it was sealed already, or its lab was reset")
 	}
 	record, err := t.seal(ctx)
 	if err := errors.Join(err, t.end()); err != nil {
