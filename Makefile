@@ -8,8 +8,10 @@ KERNEL ?= 6.12
 # Those of test-matrix, and what runs on them. What observes packets runs in VMs, where function probes are allowed; there, a
 # skip that the list of kernels does not explain is a failure.
 KERNELS ?= 6.1 6.12 7.2 7.3
-SUITES  ?= ./bpf ./harness ./suites/...
-MATRIX  := $(BUILD)/matrix --timeout 20m --waybill $(BUILD)/waybill --report $(BUILD)/report --bin nft
+TIMES   ?= 20
+SUITES  ?= ./bpf ./harness ./suites/... ./ci/template
+MATRIX  := $(BUILD)/matrix --timeout 20m --waybill $(BUILD)/waybill --report $(BUILD)/report --bin nft \
+	--bin $(BUILD)/ginkgo --env GINKGO=$(abspath $(BUILD))/ginkgo
 # The linter is built from its module once and kept.
 LINT   := $(BUILD)/golangci-lint
 LINT_VERSION := v2.15.0
@@ -17,7 +19,7 @@ LINT_VERSION := v2.15.0
 .DEFAULT_GOAL := help
 # Two of these at once would share build/, and the one VM that may run.
 .NOTPARALLEL:
-.PHONY: help demo test test-unit test-suites test-matrix mutation setup waybill matrix generate lint fmt bench bench-packet soak clean
+.PHONY: help demo test test-unit test-suites test-matrix mutation flake setup waybill matrix generate lint fmt bench bench-packet soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,8 +51,15 @@ mutation: setup ## change an example by one word at a time: each must turn a spe
 	go test -v -count=1 ./suites/mutation \
 		-exec '$(abspath $(BUILD))/waybill vm --kernel $(KERNEL) --env CI=true --env WAYBILL_STRICT=1 --bin nft --'
 
+flake: setup matrix ## everything under the stable kernel, TIMES times (20), with eight processes at once: one failure ends it
+	@for n in $$(seq $(TIMES)); do \
+		echo "=== $$n of $(TIMES)"; \
+		$(MATRIX) --kernel $(KERNEL) --env WAYBILL_PARALLEL_PROCESSES=8 $(SUITES) || exit; \
+	done
+
 matrix:
 	@go build -o $(BUILD)/matrix ./ci/matrix
+	@go build -o $(BUILD)/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 
 generate: ## compile the BPF programs (needs clang; ci/setup --generate installs it)
 	go generate ./...

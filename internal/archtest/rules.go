@@ -16,6 +16,7 @@ var rules = []rule{
 	{folder: "journey"},
 	{folder: "packet"},
 	{folder: "ci"},
+	{folder: "ci/template", own: []string{"harness", "topology", "packet", "assert"}, testsOnly: true},
 	{folder: "bench", own: []string{"bpf", "topology", "packet", "journey"}},
 	{folder: "bpf", own: []string{"journey", "internal/nearest"}},
 	{folder: "topology", own: []string{"internal/netns", "internal/nearest"}},
