@@ -124,10 +124,31 @@ func multicast(net *topology.Network) {
 	}
 }
 
+func wireguard(net *topology.Network) {
+	hub := net.Add(topology.Node{Name: "hub", Forwarding: true})
+	spoke := net.Add(topology.Node{Name: "spoke"})
+	net.Connect(hub, spoke)
+	hub.Devices = []topology.Device{{
+		Name: "wg0", Kind: topology.WireGuard{Peers: []topology.Peer{{Node: spoke}}}, Addrs: []string{"10.9.0.1/24"},
+	}}
+	spoke.Devices = []topology.Device{{
+		Name: "wg0", Addrs: []string{"10.9.0.2/24"},
+		Kind: topology.WireGuard{Peers: []topology.Peer{{Node: hub, Allowed: []string{"10.9.0.0/24"}}}},
+	}}
+}
+
+func ipsec(net *topology.Network) {
+	a, b := net.Add(topology.Node{Name: "a"}), net.Add(topology.Node{Name: "b"})
+	net.Connect(a, b)
+	a.ESP, b.ESP = []topology.ESP{{Remote: b}}, []topology.ESP{{Remote: a}}
+	a.Devices = []topology.Device{{Name: "ipsec0", Kind: topology.XFRM{Remote: b, ID: 1}, Addrs: []string{"10.0.0.1/24"}}}
+	b.Devices = []topology.Device{{Name: "ipsec0", Kind: topology.XFRM{Remote: a, ID: 1}, Addrs: []string{"10.0.0.2/24"}}}
+}
+
 var examples = map[string]func(*topology.Network){
 	"router": router, "bridge": bridge, "vlans": vlans, "ports": ports, "vxlan": vxlan, "vrf": vrf, "bond": bond,
 	"line": line, "mirror": mirror, "routing": routing,
-	"multicast": multicast,
+	"multicast": multicast, "wireguard": wireguard, "ipsec": ipsec,
 }
 
 func TestExamples(t *testing.T) {

@@ -37,6 +37,8 @@ type Node struct {
 	Neighbours []Neighbour
 	// Multicast are routes for multicast packets.
 	Multicast []MulticastRoute
+	// ESP are the other nodes between which and this one packets are protected by IPsec.
+	ESP []ESP
 	// Sysctls are settings below net, such as "net.ipv4.ip_default_ttl": "32", written once all devices are there. The
 	// part that names a device may contain dots if slashes separate the parts.
 	Sysctls map[string]string

@@ -58,6 +58,7 @@ func up(ctx context.Context, n *Network, step func(name string) error) (_ *Runni
 		{"set sysctls", func(rn *runningNode) error { return rn.setSysctls() }},
 		{"add routes", func(rn *runningNode) error { return rn.addRoutes(p) }},
 		{"add multicast routes", func(rn *runningNode) error { return rn.addMulticast() }},
+		{"add IPsec", func(rn *runningNode) error { return rn.addESP() }},
 		{"add programs", func(rn *runningNode) error { return rn.addPrograms() }},
 		{"load texts", func(rn *runningNode) error { return rn.loadTexts(ctx) }},
 	}
@@ -73,6 +74,14 @@ func up(ctx context.Context, n *Network, step func(name string) error) (_ *Runni
 	}
 	if err := r.loadRulesets(ctx, step); err != nil {
 		return nil, err
+	}
+	for _, node := range n.nodes {
+		if err := step("start keepalives"); err != nil {
+			return nil, err
+		}
+		if err := r.nodes[node].startKeepalives(); err != nil {
+			return nil, fmt.Errorf("node %s: %w", node, err)
+		}
 	}
 	return r, nil
 }

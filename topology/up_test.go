@@ -275,7 +275,7 @@ func TestUpFailsCleanlyEverywhere(t *testing.T) {
 		}
 	}
 	qt.Check(t, qt.DeepEquals(fds(t), before))
-	qt.Check(t, qt.HasLen(steps, 15), qt.Commentf("%v", steps))
+	qt.Check(t, qt.HasLen(steps, 17), qt.Commentf("%v", steps))
 }
 
 func TestUpStopsWhenCancelled(t *testing.T) {
