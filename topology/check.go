@@ -105,6 +105,8 @@ func (c *checker) checkNode(path string) {
 	}
 	c.checkOrder(path)
 	c.checkRouting(path)
+	c.checkSubnets(path)
+	c.checkTexts(path)
 	for _, name := range slices.Sorted(maps.Keys(c.node.Sysctls)) {
 		if !strings.HasPrefix(name, "net.") && !strings.HasPrefix(name, "net/") || strings.Contains(name, "..") {
 			c.fault(path+".Sysctls", "%q is no setting of a network namespace: give one that begins with net", name)
