@@ -19,7 +19,7 @@ type checker struct {
 
 // fault notes a fault. The path is that of a field, such as Nodes[1].Devices[0].MTU.
 func (c *checker) fault(path, format string, args ...any) {
-	c.faults = append(c.faults, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+	c.faults = append(c.faults, &Fault{Path: path, text: path + ": " + fmt.Sprintf(format, args...)})
 }
 
 // checkDetails reports the faults in what nodes and links say, given that there are no others.

@@ -170,6 +170,39 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// Each example can be a file, and the file means the same.
+func TestExamplesAsFiles(t *testing.T) {
+	for name, declare := range examples {
+		t.Run(name, func(t *testing.T) {
+			var net topology.Network
+			declare(&net)
+			written, err := net.YAML()
+			qt.Assert(t, qt.IsNil(err))
+			again, err := topology.Parse("lab.yaml", written)
+			qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", written))
+			rewritten, err := again.YAML()
+			qt.Assert(t, qt.IsNil(err))
+			qt.Check(t, qt.Equals(string(rewritten), string(written)))
+		})
+	}
+}
+
+// The files that the page shows are networks.
+func TestFilesOfThePage(t *testing.T) {
+	page, err := os.ReadFile("../docs/topology.md")
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("the page is not here") // in the VM
+	}
+	qt.Assert(t, qt.IsNil(err))
+	blocks := strings.Split(string(page), "```yaml\n")[1:]
+	qt.Assert(t, qt.Not(qt.HasLen(blocks, 0)))
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		_, err := topology.Parse("page.yaml", []byte(text))
+		qt.Check(t, qt.IsNil(err), qt.Commentf("%s", text))
+	}
+}
+
 // What the page shows is what is tested.
 func TestExamplesAreThoseOfThePage(t *testing.T) {
 	page, err := os.ReadFile("../docs/topology.md")

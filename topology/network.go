@@ -13,6 +13,8 @@ type Network struct {
 	nodes []*Node
 	links []*Link
 	up    atomic.Bool
+	// source is the file that it was read from; nil for none.
+	source *source
 }
 
 // Node is a host or router of a network: one network namespace. Fill in a value and give it to [Network.Add], which

@@ -77,7 +77,7 @@ func (rn *runningNode) loadTexts(ctx context.Context) error {
 			continue
 		}
 		if err := runTool(ctx, rn.ns, text.text, text.tool, text.args...); err != nil {
-			return err
+			return rn.node.place.network.inText(rn.node, text.field, err)
 		}
 	}
 	return nil

@@ -272,7 +272,11 @@ func (r *Running) loadRulesets(ctx context.Context, step func(string) error) err
 			continue
 		}
 		if faults[i] = step("load ruleset"); faults[i] == nil {
-			wait.Go(func() { faults[i] = r.LoadNFT(ctx, node, node.NFT) })
+			wait.Go(func() {
+				if err := r.nodes[node].rules.load(ctx, node.NFT); err != nil {
+					faults[i] = fmt.Errorf("node %s: %w", node, r.network.inText(node, "NFT", err))
+				}
+			})
 		}
 	}
 	wait.Wait()
