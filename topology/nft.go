@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/waybill-dev/waybill/internal/netns"
 )
@@ -85,13 +83,8 @@ func runNFT(ctx context.Context, ns *netns.NS, input string, args ...string) (st
 		return "", "", err
 	}
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := toolCommand(ctx, path, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
-	// Messages end in the C library's words for errors, which follow the user's language.
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	// A killed test leaves no nft behind. The signal is sent when the thread that forked ends; Do keeps it locked
-	// until Run has returned.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = ns.Do(cmd.Run)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()

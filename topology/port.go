@@ -12,6 +12,8 @@ import (
 const (
 	iflaBRSTPState  = 5
 	iflaBRPortState = 1
+	// iflaBRDefaultPVID is there only where bridges can filter VLANs.
+	iflaBRDefaultPVID = 39
 )
 
 // portStates are BR_STATE_* (include/uapi/linux/if_bridge.h).

@@ -140,11 +140,8 @@ func runTool(ctx context.Context, ns *netns.NS, text, tool string, args ...strin
 		text += "\n"
 	}
 	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := toolCommand(ctx, path, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(text), &output, &output
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	// As for nft.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = ns.Do(cmd.Run)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && ctx.Err() == nil {
 		refused := newToolError(tool, text, output.String())
@@ -159,6 +156,32 @@ func runTool(ctx context.Context, ns *netns.NS, text, tool string, args ...strin
 		return fmt.Errorf("run %s: %w", tool, err)
 	}
 	return nil
+}
+
+// toolCommand is a run of a program.
+func toolCommand(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	// Messages end in the C library's words for errors, which follow the user's language.
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	// A killed test leaves no program behind. The signal is sent when the thread that forked ends; Do keeps it locked until
+	// Run has returned.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// outputOf is what a program prints inside the namespace.
+func outputOf(ctx context.Context, ns *netns.NS, tool string, args ...string) (string, error) {
+	path, err := findTool(tool, toolFolders)
+	if err != nil {
+		return "", err
+	}
+	var out, errs bytes.Buffer
+	cmd := toolCommand(ctx, path, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := ns.Do(cmd.Run); err != nil {
+		return "", fmt.Errorf("run %s: %w: %s", tool, err, strings.TrimSpace(errs.String()))
+	}
+	return out.String(), nil
 }
 
 // newToolError reads what a program wrote about a text.
