@@ -2,8 +2,8 @@ package harness_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,18 +13,12 @@ import (
 	"github.com/waybill-dev/waybill/bpf"
 	"github.com/waybill-dev/waybill/harness"
 	"github.com/waybill-dev/waybill/internal/leak"
+	"github.com/waybill-dev/waybill/journey"
 	"github.com/waybill-dev/waybill/packet"
 	"github.com/waybill-dev/waybill/topology"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := harness.Shutdown(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m) }
 
 // needProbes skips where the kernel cannot be observed; make test-suites runs these tests in a VM.
 func needProbes(t *testing.T) {
@@ -73,18 +67,22 @@ func TestMisuse(t *testing.T) {
 		want string
 	}{
 		{
-			"two traces at once",
-			func(_ harness.T, lab *harness.Lab, _ *pair) { lab.Trace(t.Context()); lab.Trace(t.Context()) },
-			"begin a trace: the lab's last one is still under way: seal it first",
-		},
-		{
 			"sealed twice",
 			func(_ harness.T, lab *harness.Lab, _ *pair) {
 				trace := lab.Trace(t.Context())
 				trace.Seal(t.Context())
 				trace.Seal(t.Context())
 			},
-			"seal the trace: it has been sealed already",
+			"seal the trace: it was sealed already, or its lab was reset",
+		},
+		{
+			"sealed after a reset",
+			func(_ harness.T, lab *harness.Lab, _ *pair) {
+				trace := lab.Trace(t.Context())
+				lab.Reset()
+				trace.Seal(t.Context())
+			},
+			"seal the trace: it was sealed already, or its lab was reset",
 		},
 		{
 			"a misspelt function",
@@ -192,6 +190,48 @@ func TestLooksToldElsewhere(t *testing.T) {
 		qt.Check(t, qt.Not(qt.Equals(e.Comm, "")), qt.Commentf("%s", e.Probe.Name))
 		qt.Check(t, qt.IsNotNil(e.Packet), qt.Commentf("%s", e.Probe.Name))
 	}
+}
+
+// TestTwoTraces: traces overlap, and each has what was sent since its own mark, at its own probes.
+func TestTwoTraces(t *testing.T) {
+	needProbes(t)
+	p := newPair()
+	lab := harness.New(t, &p.net)
+	send := func() *packet.Sent { return lab.Send(t.Context(), p.client, packet.UDP{To: p.server, DstPort: 7}) }
+	probes := func(j *journey.Journey) (names []string) {
+		for _, e := range j.Events {
+			names = append(names, e.Probe.Name)
+		}
+		return names
+	}
+
+	first := lab.Trace(t.Context(), harness.TraceOptions{Functions: []string{"ip_send_skb"}})
+	before := send()
+	second := lab.Trace(t.Context(), harness.TraceOptions{WithoutMilestones: true, Functions: []string{"ip_send_skb"}, Metadata: true})
+	between := send()
+	one := first.Seal(t.Context())
+	after := send()
+	other := second.Seal(t.Context())
+
+	qt.Check(t, qt.IsNil(one.Evidence().Incomplete()))
+	qt.Check(t, qt.IsNil(other.Evidence().Incomplete()))
+	for _, sent := range []*packet.Sent{before, between} {
+		qt.Check(t, qt.SliceContains(probes(one.Of(sent)), "ip_local_deliver"))
+	}
+	for _, sent := range []*packet.Sent{between, after} {
+		qt.Check(t, qt.DeepEquals(probes(other.Of(sent)), []string{"ip_send_skb", "skb:kfree_skb"}))
+	}
+	qt.Check(t, qt.IsTrue(other.Of(between).ID == one.Of(between).ID))
+	sockets := func(r *harness.Record) (cookies []uint64) {
+		for _, j := range r.All() {
+			if j.Origin != nil {
+				cookies = append(cookies, j.Origin.SocketCookie)
+			}
+		}
+		return cookies
+	}
+	qt.Check(t, qt.IsFalse(slices.Contains(sockets(one), after.Cookie)))
+	qt.Check(t, qt.IsFalse(slices.Contains(sockets(other), before.Cookie)))
 }
 
 // TestLabsLeaveNothing: neither a lab that ends well nor one that ends in the middle of a trace.

@@ -22,9 +22,13 @@ type Lab struct {
 	observatory *observatory
 	scope       *bpf.Scope
 
+	folder *folder    // where a failed test leaves what it saw; nil for nowhere
+	kernel *kernelLog // nil if it cannot be read
+
 	mu      sync.Mutex
-	current *collector // of the trace under way
-	plain   func()     // ends the telling of metadata for it; nil if there is none
+	traces  map[*Trace]bool // those that are under way
+	records []*Record
+	asked   []*journey.Journey // that the test looked at
 	sent    []interface{ Close() error }
 }
 
@@ -47,61 +51,94 @@ func New(t T, network *topology.Network) *Lab {
 	case err != nil:
 		t.Fatalf("%v", err)
 	}
-	running, err := topology.Up(ctx, network)
+	return newOn(t, network, o)
+}
+
+// newOn brings a network up under the eyes of an observatory.
+func newOn(t T, network *topology.Network, o *observatory) *Lab {
+	t.Helper()
+	running, err := topology.Up(context.Background(), network)
 	if missing := (*topology.UnsupportedError)(nil); errors.As(err, &missing) {
 		skip(t, fmt.Errorf("this test needs a feature of the kernel: %w", err))
 	}
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	l := &Lab{t: t, network: network, running: running, observatory: o}
+	l := newLab(t, network, running, o)
 	t.Cleanup(func() {
 		t.Helper()
-		if err := l.close(); err != nil {
+		var errs []error
+		if failed(t) {
+			errs = append(errs, l.leave())
+		}
+		l.report()
+		if err := errors.Join(append(errs, l.close())...); err != nil {
 			t.Fatalf("close the lab: %v", err)
 		}
 	})
+	l.kernel = openKernelLog()
+	if l.folder, err = takeFolder(t); err != nil {
+		t.Fatalf("%v", err)
+	}
 	if err := l.watch(); err != nil {
 		t.Fatalf("%v", err)
 	}
 	return l
 }
 
+// Reset takes the network down and brings it up again as it was declared: what tests have changed in it since, rulesets, links,
+// connections, neighbours, is gone, and so are the sockets that the lab holds and traces that were not sealed. For a lab that
+// several specs share; it takes as long as making a new one, a few milliseconds. Records stay as they are, but nodes are other
+// namespaces now, so that their journeys are nowhere in the lab.
+func (l *Lab) Reset() {
+	l.t.Helper()
+	if err := l.takeDown(); err != nil {
+		l.t.Fatalf("reset the lab: %v", err)
+	}
+	running, err := topology.Up(context.Background(), l.network)
+	if err != nil {
+		l.t.Fatalf("reset the lab: %v", err)
+	}
+	l.running, l.traces = running, make(map[*Trace]bool)
+	if err := l.watch(); err != nil {
+		l.t.Fatalf("reset the lab: %v", err)
+	}
+}
+
+func newLab(t T, network *topology.Network, running *topology.Running, o *observatory) *Lab {
+	return &Lab{t: t, network: network, running: running, observatory: o, traces: make(map[*Trace]bool)}
+}
+
 // watch registers the lab's namespaces with the tracker.
-func (l *Lab) watch() error {
+func (l *Lab) watch() (err error) {
 	var cookies []uint64
 	for _, node := range l.network.Nodes() {
 		cookies = append(cookies, node.NetNSCookie())
 	}
-	scope, err := l.observatory.tracker.Watch(cookies, l.observe)
-	if err != nil {
-		return err
-	}
-	l.scope = scope
-	return nil
-}
-
-// observe is the tracker's sink: it passes on to the trace under way.
-func (l *Lab) observe(o *journey.Observation) {
-	l.mu.Lock()
-	c := l.current
-	l.mu.Unlock()
-	if c != nil {
-		c.add(o)
-	}
+	l.scope, err = l.observatory.tracker.Watch(cookies)
+	return err
 }
 
 func (l *Lab) close() error {
+	err := l.takeDown()
+	if l.kernel != nil {
+		err = errors.Join(err, l.kernel.Close())
+	}
+	return err
+}
+
+// takeDown ends everything that is under way in the lab.
+func (l *Lab) takeDown() error {
 	var errs []error
+	l.mu.Lock()
+	sent, traces := l.sent, l.traces
+	l.sent, l.traces = nil, nil
+	l.mu.Unlock()
+	for t := range traces { // that were not sealed
+		errs = append(errs, t.end())
+	}
 	if l.scope != nil {
 		errs = append(errs, l.scope.Close())
-	}
-	l.mu.Lock()
-	sent, plain := l.sent, l.plain
-	l.sent, l.plain = nil, nil
-	l.mu.Unlock()
-	if plain != nil {
-		plain() // the trace was not sealed
 	}
 	for _, s := range sent {
 		errs = append(errs, s.Close())
