@@ -98,6 +98,9 @@ func loadNFT(ctx context.Context, ns *netns.NS, text string) error {
 	if err != nil {
 		return fmt.Errorf("read nft ruleset: %w", err)
 	}
+	if !strings.HasSuffix(text, "\n") {
+		text += "\n" // nft refuses an include that ends without
+	}
 	_, stderr, err := runNFT(ctx, ns, text, "-f", "-")
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && strings.TrimSpace(stderr) != "" {
 		refused := newNFTError(text, stderr)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -25,8 +27,20 @@ func (n *Network) YAML() ([]byte, error) {
 	return n.yaml()
 }
 
-func (n *Network) yaml() ([]byte, error) {
-	w := &writer{}
+// Standalone is [Network.YAML] for a file that is to be read without this process and away from its folder: texts in files are
+// part of it, paths of programs are absolute, and what cannot be in a file is left out, and told in left.
+func (n *Network) Standalone() (text []byte, left []string, err error) {
+	if err := n.Validate(); err != nil {
+		return nil, nil, err
+	}
+	w := &writer{standalone: true}
+	text, err = w.network(n)
+	return text, w.left, err
+}
+
+func (n *Network) yaml() ([]byte, error) { return new(writer).network(n) }
+
+func (w *writer) network(n *Network) ([]byte, error) {
 	root := mappingNode()
 	nodes := mappingNode()
 	for i, node := range n.nodes {
@@ -63,7 +77,11 @@ func (n *Network) yaml() ([]byte, error) {
 }
 
 // writer makes YAML of a network.
-type writer struct{ faults []error }
+type writer struct {
+	faults     []error
+	standalone bool
+	left       []string
+}
 
 func (w *writer) fault(path, message string) {
 	w.faults = append(w.faults, &Fault{Path: path, text: path + ": " + message})
@@ -102,7 +120,9 @@ func (w *writer) structure(path string, from reflect.Value) *yaml.Node {
 	if device, ok := from.Interface().(Device); ok && device.Kind != nil {
 		add(mapping, kindKey(device.Kind), w.structure(path+".Kind", reflect.ValueOf(device.Kind)))
 	}
-	if program, ok := from.Interface().(Program); ok && program.Loaded != nil {
+	if program, ok := from.Interface().(Program); ok && program.Loaded != nil && w.standalone {
+		w.left = append(w.left, path+": a program that was loaded")
+	} else if ok && program.Loaded != nil {
 		w.fault(path, "a program that was loaded cannot be in a file: give the ELF file that it is in")
 	}
 	names, byKey := fields(from.Type())
@@ -114,10 +134,22 @@ func (w *writer) structure(path string, from reflect.Value) *yaml.Node {
 		}
 		path := path + "." + field.Name
 		if file, ok := strings.CutPrefix(fmt.Sprint(value), "@"); ok && from.Type() == nodeType.Elem() && textFields[field.Name] {
+			if w.standalone {
+				add(mapping, name, w.inline(path, file))
+				continue
+			}
 			in := mappingNode()
 			add(in, "file", text(file))
 			in.Style = yaml.FlowStyle
 			add(mapping, name, in)
+			continue
+		}
+		if from.Type() == programType && field.Name == "File" && w.standalone {
+			file, err := filepath.Abs(value.String())
+			if err != nil {
+				w.fault(path, err.Error())
+			}
+			add(mapping, name, text(file))
 			continue
 		}
 		add(mapping, name, w.value(path, value))
@@ -126,6 +158,18 @@ func (w *writer) structure(path string, from reflect.Value) *yaml.Node {
 		mapping.Style = yaml.FlowStyle
 	}
 	return mapping
+}
+
+// inline is the text of a file.
+func (w *writer) inline(path, file string) *yaml.Node {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		w.fault(path, "read the text: "+err.Error())
+	}
+	if !utf8.Valid(data) {
+		w.fault(path, file+" is no UTF-8, which YAML must be")
+	}
+	return text(string(data))
 }
 
 // short reports whether a mapping or list fits well into a line.
