@@ -19,7 +19,7 @@ type checker struct {
 
 // fault notes a fault. The path is that of a field, such as Nodes[1].Devices[0].MTU.
 func (c *checker) fault(path, format string, args ...any) {
-	c.faults = append(c.faults, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+	c.faults = append(c.faults, &Fault{Path: path, text: path + ": " + fmt.Sprintf(format, args...)})
 }
 
 // checkDetails reports the faults in what nodes and links say, given that there are no others.
@@ -105,6 +105,8 @@ func (c *checker) checkNode(path string) {
 	}
 	c.checkOrder(path)
 	c.checkRouting(path)
+	c.checkSubnets(path)
+	c.checkTexts(path)
 	for _, name := range slices.Sorted(maps.Keys(c.node.Sysctls)) {
 		if !strings.HasPrefix(name, "net.") && !strings.HasPrefix(name, "net/") || strings.Contains(name, "..") {
 			c.fault(path+".Sysctls", "%q is no setting of a network namespace: give one that begins with net", name)

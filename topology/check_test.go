@@ -86,6 +86,16 @@ func TestValidateReportsDetails(t *testing.T) {
 				"Nodes[0].Devices[9].Kind.Remote: fd00::1 is an IPv6 address, and this tunnel goes over IPv4"},
 		{"port of two", Node{Bridge: &Bridge{Ports: []string{"eth0"}}, Devices: []Device{{Name: "b0", Kind: Bridge{Ports: []string{"eth0"}}}}}, LinkOptions{},
 			"Nodes[0].Devices[0].Kind.Ports[0]: eth0 is a port of br0 already: a device is a port once"},
+		{"subnets", Node{Devices: []Device{
+			{Name: "lo", Addrs: []string{"172.16.42.77/32"}}, {Name: "d0", Kind: Dummy{}, Addrs: []string{"172.16.0.1/16", "10.0.0.1/24", "fd42:0:0:43::9/64"}},
+			{Name: "m0", Kind: MACVLAN{On: "eth1"}, Addrs: []string{"172.16.43.9/24"}}, {Name: "v0", Kind: VLAN{On: "eth0", ID: 1}, Addrs: []string{"10.0.0.9/23"}},
+			{Name: "red", Kind: VRF{Table: 10, Ports: []string{"d1"}}}, {Name: "d1", Kind: Dummy{}, Addrs: []string{"10.0.0.1/24"}},
+		}}, LinkOptions{First: Device{Addrs: []string{"10.1.0.1/16", "172.16.43.8/24"}}},
+			"Links[1]: 172.16.43.1/24 of eth1 overlaps 172.16.43.8/24 of eth0: give subnets that differ, or put one of the devices into a VRF\n" +
+				"Nodes[0].Devices[1].Addrs[0]: 172.16.0.1/16 of d0 overlaps 172.16.43.8/24 of eth0: give subnets that differ, or put one of the devices into a VRF\n" +
+				"Nodes[0].Devices[1].Addrs[2]: fd42:0:0:43::9/64 of d0 overlaps fd42:0:0:43::1/64 of eth1: give subnets that differ, or put one of the devices into a VRF\n" +
+				"Nodes[0].Devices[2].Addrs[0]: 172.16.43.9/24 of m0 overlaps 172.16.43.8/24 of eth0: give subnets that differ, or put one of the devices into a VRF\n" +
+				"Nodes[0].Devices[3].Addrs[0]: 10.0.0.9/23 of v0 overlaps 10.0.0.1/24 of d0: give subnets that differ, or put one of the devices into a VRF"},
 		{"circle", Node{Devices: []Device{{Name: "v0", Kind: VLAN{On: "v1", ID: 1}}, {Name: "v1", Kind: VLAN{On: "v0", ID: 1}}}}, LinkOptions{},
 			"Nodes[0].Devices[0]: v0 is on v1, which is on it in turn: a device must be on one that can exist before it\n" +
 				"Nodes[0].Devices[1]: v1 is on v0, which is on it in turn: a device must be on one that can exist before it"},

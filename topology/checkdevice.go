@@ -180,6 +180,10 @@ func (c *checker) checkKind(path string, device Device) {
 		c.checkFamily(path, k.Remote, k.Local, false)
 	case IP6Tunnel:
 		c.checkFamily(path, k.Remote, k.Local, true)
+	case WireGuard:
+		c.checkWireGuard(path, device.Name, k)
+	case XFRM:
+		c.checkESP(path, k.esp())
 	case Bridge, Dummy:
 	default:
 		c.fault(path, "%T is no kind: give one of this package, as a value", k)

@@ -22,6 +22,10 @@ func (c *checker) checkRouting(path string) {
 	for i, neighbour := range c.node.Neighbours {
 		c.checkNeighbour(fmt.Sprintf("%s.Neighbours[%d]", path, i), neighbour)
 	}
+	for i, e := range c.node.ESP {
+		c.checkESP(fmt.Sprintf("%s.ESP[%d]", path, i), e)
+	}
+	c.checkESPs(path)
 }
 
 func (c *checker) checkRoute(path string, r Route) {

@@ -30,6 +30,11 @@ func (rn *runningNode) createDevices() error {
 			return fmt.Errorf("find %s: %w", device.Name, err)
 		}
 		rn.devices[device.Name] = created.Attrs().Index
+		if k, ok := device.Kind.(WireGuard); ok {
+			if err := rn.setWireGuard(device.Name, k); err != nil {
+				return fmt.Errorf("%s: set keys and peers: %w", device.Name, err)
+			}
+		}
 		if bridge, ok := device.Kind.(Bridge); ok && bridge.STP {
 			if err := rn.setBridge(device.Name, iflaBRSTPState, 1); err != nil {
 				return fmt.Errorf("%s: turn STP on: %w", device.Name, err)
@@ -108,6 +113,14 @@ func (rn *runningNode) declare(device Device) netlink.Link {
 		// Milliseconds between looks at the carriers of the ports; without, it would never notice one that goes down.
 		bond.Miimon = 10
 		return bond
+	case WireGuard:
+		return &netlink.Wireguard{LinkAttrs: attrs}
+	case XFRM:
+		for _, e := range rn.node.esps() {
+			if e.device == device.Name {
+				return &netlink.Xfrmi{LinkAttrs: attrs, Ifid: e.number}
+			}
+		}
 	}
 	return rn.declareTunnel(device, attrs)
 }

@@ -54,7 +54,7 @@ func setFeatures(device string, wanted map[string]bool) error {
 	if err := ethtool(fd, device, unsafe.Pointer(&request[0])); err != nil {
 		return fmt.Errorf("set features: %w", err)
 	}
-	active, err := activeFeatures(fd, device, blocks)
+	active, err := readFeatures(fd, device, blocks, activeWord)
 	if err != nil {
 		return fmt.Errorf("read features: %w", err)
 	}
@@ -95,19 +95,50 @@ func featureNames(fd int, device string) ([]string, error) {
 	return names, nil
 }
 
-// activeFeatures are the bits of the features that are on.
-func activeFeatures(fd int, device string, blocks int) ([]uint32, error) {
+// The words of a struct ethtool_get_features_block.
+const (
+	requestedWord = 1
+	activeWord    = 2
+)
+
+// readFeatures are bits of features: those that are on, or those that are wanted to be on.
+func readFeatures(fd int, device string, blocks, word int) ([]uint32, error) {
 	// struct ethtool_gfeatures: cmd, size, then for each block what is available, requested, active and never changed.
 	buffer := make([]uint32, 2+4*blocks)
 	buffer[0], buffer[1] = ethtoolGetFeatures, uint32(blocks)
 	if err := ethtool(fd, device, unsafe.Pointer(&buffer[0])); err != nil {
 		return nil, err
 	}
-	active := make([]uint32, blocks)
-	for i := range active {
-		active[i] = buffer[2+4*i+2]
+	bits := make([]uint32, blocks)
+	for i := range bits {
+		bits[i] = buffer[2+4*i+word]
 	}
-	return active, nil
+	return bits, nil
+}
+
+// wantedFeatures tells of each feature whether a device in the namespace of the calling thread is wanted to have it, which
+// others that it depends on may not allow.
+func wantedFeatures(device string) (map[string]bool, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open socket for features: %w", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	names, err := featureNames(fd, device)
+	if err != nil {
+		return nil, fmt.Errorf("read the names of features: %w", err)
+	}
+	bits, err := readFeatures(fd, device, (len(names)+31)/32, requestedWord)
+	if err != nil {
+		return nil, fmt.Errorf("read features: %w", err)
+	}
+	wanted := make(map[string]bool)
+	for bit, name := range names {
+		if name != "" {
+			wanted[name] = bits[bit/32]&(1<<(bit%32)) != 0
+		}
+	}
+	return wanted, nil
 }
 
 // ethtool makes the ioctl for a device. The request is one of ethtool's structures.

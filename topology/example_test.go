@@ -124,10 +124,31 @@ func multicast(net *topology.Network) {
 	}
 }
 
+func wireguard(net *topology.Network) {
+	hub := net.Add(topology.Node{Name: "hub", Forwarding: true})
+	spoke := net.Add(topology.Node{Name: "spoke"})
+	net.Connect(hub, spoke)
+	hub.Devices = []topology.Device{{
+		Name: "wg0", Kind: topology.WireGuard{Peers: []topology.Peer{{Node: spoke}}}, Addrs: []string{"10.9.0.1/24"},
+	}}
+	spoke.Devices = []topology.Device{{
+		Name: "wg0", Addrs: []string{"10.9.0.2/24"},
+		Kind: topology.WireGuard{Peers: []topology.Peer{{Node: hub, Allowed: []string{"10.9.0.0/24"}}}},
+	}}
+}
+
+func ipsec(net *topology.Network) {
+	a, b := net.Add(topology.Node{Name: "a"}), net.Add(topology.Node{Name: "b"})
+	net.Connect(a, b)
+	a.ESP, b.ESP = []topology.ESP{{Remote: b}}, []topology.ESP{{Remote: a}}
+	a.Devices = []topology.Device{{Name: "ipsec0", Kind: topology.XFRM{Remote: b, ID: 1}, Addrs: []string{"10.0.0.1/24"}}}
+	b.Devices = []topology.Device{{Name: "ipsec0", Kind: topology.XFRM{Remote: a, ID: 1}, Addrs: []string{"10.0.0.2/24"}}}
+}
+
 var examples = map[string]func(*topology.Network){
 	"router": router, "bridge": bridge, "vlans": vlans, "ports": ports, "vxlan": vxlan, "vrf": vrf, "bond": bond,
 	"line": line, "mirror": mirror, "routing": routing,
-	"multicast": multicast,
+	"multicast": multicast, "wireguard": wireguard, "ipsec": ipsec,
 }
 
 func TestExamples(t *testing.T) {
@@ -146,6 +167,39 @@ func TestExamples(t *testing.T) {
 			qt.Assert(t, qt.IsNil(err))
 			qt.Check(t, qt.IsNil(running.Close()))
 		})
+	}
+}
+
+// Each example can be a file, and the file means the same.
+func TestExamplesAsFiles(t *testing.T) {
+	for name, declare := range examples {
+		t.Run(name, func(t *testing.T) {
+			var net topology.Network
+			declare(&net)
+			written, err := net.YAML()
+			qt.Assert(t, qt.IsNil(err))
+			again, err := topology.Parse("lab.yaml", written)
+			qt.Assert(t, qt.IsNil(err), qt.Commentf("%s", written))
+			rewritten, err := again.YAML()
+			qt.Assert(t, qt.IsNil(err))
+			qt.Check(t, qt.Equals(string(rewritten), string(written)))
+		})
+	}
+}
+
+// The files that the page shows are networks.
+func TestFilesOfThePage(t *testing.T) {
+	page, err := os.ReadFile("../docs/topology.md")
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("the page is not here") // in the VM
+	}
+	qt.Assert(t, qt.IsNil(err))
+	blocks := strings.Split(string(page), "```yaml\n")[1:]
+	qt.Assert(t, qt.Not(qt.HasLen(blocks, 0)))
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		_, err := topology.Parse("page.yaml", []byte(text))
+		qt.Check(t, qt.IsNil(err), qt.Commentf("%s", text))
 	}
 }
 

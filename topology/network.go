@@ -13,6 +13,8 @@ type Network struct {
 	nodes []*Node
 	links []*Link
 	up    atomic.Bool
+	// source is the file that it was read from; nil for none.
+	source *source
 }
 
 // Node is a host or router of a network: one network namespace. Fill in a value and give it to [Network.Add], which
@@ -37,14 +39,17 @@ type Node struct {
 	Neighbours []Neighbour
 	// Multicast are routes for multicast packets.
 	Multicast []MulticastRoute
+	// ESP are the other nodes between which and this one packets are protected by IPsec.
+	ESP []ESP
 	// Sysctls are settings below net, such as "net.ipv4.ip_default_ttl": "32", written once all devices are there. The
 	// part that names a device may contain dots if slashes separate the parts.
 	Sysctls map[string]string
-	// NFT is the text of an nftables ruleset, as for nft -f, loaded once all links are up. Empty for none.
+	// NFT is the text of an nftables ruleset, as for nft -f, loaded once all links are up. Here and in the texts below, empty is
+	// for none, and @ followed by a path is for the text in that file.
 	NFT string
-	// IPTables and IP6Tables are texts as iptables-save and ip6tables-save print them. Empty for none.
-	IPTables, IP6Tables string
-	// TC is a text as for tc -batch: one command a line, without the word tc. Empty for none.
+	// IPTables, IP6Tables and EBTables are texts as iptables-save, ip6tables-save and ebtables-save print them.
+	IPTables, IP6Tables, EBTables string
+	// TC is a text as for tc -batch: one command a line, without the word tc.
 	TC string
 
 	// place is set by Network.Add; nil in a Node that was never added.

@@ -2,15 +2,14 @@ package topology
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/waybill-dev/waybill/internal/netns"
 )
@@ -19,6 +18,8 @@ import (
 type NFTError struct {
 	// Message is nft's first error, without its position.
 	Message string
+	// File is the file that the text was in; empty for none.
+	File string
 	// Line is the number of the offending line, from 1, and Text that line; 0 and empty if nft named none.
 	Line int
 	Text string
@@ -33,10 +34,13 @@ func (e *NFTError) Error() string {
 	var b strings.Builder
 	b.WriteString("nft refuses ")
 	if e.Line > 0 {
-		fmt.Fprintf(&b, "line %d of the ruleset, %q: ", e.Line, strings.TrimSpace(e.Text))
-	} else {
-		b.WriteString("the ruleset: ")
+		fmt.Fprintf(&b, "line %d of ", e.Line)
 	}
+	b.WriteString(cmp.Or(e.File, "the ruleset"))
+	if e.Line > 0 {
+		fmt.Fprintf(&b, ", %q", strings.TrimSpace(e.Text))
+	}
+	b.WriteString(": ")
 	b.WriteString(e.Message)
 	switch {
 	case e.More == 1:
@@ -71,33 +75,16 @@ func newNFTError(text, output string) *NFTError {
 	return e
 }
 
-// nftPlaces are where nft is looked for. Administration programs are outside an ordinary user's PATH, which su keeps.
-var nftPlaces = []string{"nft", "/usr/sbin/nft", "/sbin/nft"}
-
-func findNFT(places []string) (string, error) {
-	for _, name := range places {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
-	}
-	return "", errors.New("the program nft was not found: install the package nftables")
-}
-
 // runNFT runs nft inside the namespace. A run that fails returns what nft wrote on standard error and an
 // *exec.ExitError.
 func runNFT(ctx context.Context, ns *netns.NS, input string, args ...string) (stdout, stderr string, err error) {
-	path, err := findNFT(nftPlaces)
+	path, err := findTool("nft", toolFolders)
 	if err != nil {
 		return "", "", err
 	}
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := toolCommand(ctx, path, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
-	// Messages end in the C library's words for errors, which follow the user's language.
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	// A killed test leaves no nft behind. The signal is sent when the thread that forked ends; Do keeps it locked
-	// until Run has returned.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = ns.Do(cmd.Run)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
@@ -107,9 +94,18 @@ func runNFT(ctx context.Context, ns *netns.NS, input string, args ...string) (st
 
 // loadNFT gives the text to nft.
 func loadNFT(ctx context.Context, ns *netns.NS, text string) error {
+	text, file, err := content(text)
+	if err != nil {
+		return fmt.Errorf("read nft ruleset: %w", err)
+	}
+	if !strings.HasSuffix(text, "\n") {
+		text += "\n" // nft refuses an include that ends without
+	}
 	_, stderr, err := runNFT(ctx, ns, text, "-f", "-")
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && strings.TrimSpace(stderr) != "" {
-		return newNFTError(text, stderr)
+		refused := newNFTError(text, stderr)
+		refused.File = file
+		return refused
 	}
 	if err != nil {
 		return fmt.Errorf("load nft ruleset: %w", err)

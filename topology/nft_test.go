@@ -26,11 +26,17 @@ func TestNFTErrorText(t *testing.T) {
 			"nft refuses the ruleset: /etc/a.nft:9:1-3: syntax error"},
 		{"position outside", "/dev/stdin:99:7-11: Error: syntax error\n",
 			"nft refuses the ruleset: /dev/stdin:99:7-11: syntax error"},
+		{"in a file", "/dev/stdin:6:1-3: Error: syntax error\n", `nft refuses line 6 of rules.nft, "foo": syntax error`},
+		{"something else, in a file", "nft: out of luck\n", "nft refuses rules.nft: nft: out of luck"},
 		{"something else", "nft: out of luck\n", "nft refuses the ruleset: nft: out of luck"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			qt.Check(t, qt.Equals(newNFTError(text, test.output).Error(), test.want))
+			refused := newNFTError(text, test.output)
+			if strings.HasSuffix(test.name, "in a file") {
+				refused.File = "rules.nft"
+			}
+			qt.Check(t, qt.Equals(refused.Error(), test.want))
 		})
 	}
 }
@@ -56,11 +62,6 @@ func TestUpReportsRefusedRulesets(t *testing.T) {
 	qt.Check(t, qt.Equals(refused.Line, 3))
 	qt.Check(t, qt.StringContains(refused.Output, "^^^^^"))
 	qt.Check(t, qt.DeepEquals(fds(t), before))
-}
-
-func TestNFTMissing(t *testing.T) {
-	_, err := findNFT([]string{"no-such-program", "/nowhere/nft"})
-	qt.Check(t, qt.ErrorMatches(err, "the program nft was not found: install the package nftables"))
 }
 
 func TestLoadNFTStopsWhenCancelled(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 const (
 	iflaBRSTPState  = 5
 	iflaBRPortState = 1
+	// iflaBRDefaultPVID is there only where bridges can filter VLANs.
+	iflaBRDefaultPVID = 39
 )
 
 // portStates are BR_STATE_* (include/uapi/linux/if_bridge.h).
@@ -80,12 +82,17 @@ func (rn *runningNode) setBridge(device string, attribute int, value uint32) err
 
 // request makes a netlink request that the library has no method for.
 func (rn *runningNode) request(kind, flags int, parts ...nl.NetlinkRequestData) error {
+	return rn.requestOf(unix.NETLINK_ROUTE, kind, flags, parts...)
+}
+
+// requestOf is request for another protocol than routing.
+func (rn *runningNode) requestOf(protocol, kind, flags int, parts ...nl.NetlinkRequestData) error {
 	return rn.ns.Do(func() error {
 		request := nl.NewNetlinkRequest(kind, unix.NLM_F_ACK|flags)
 		for _, part := range parts {
 			request.AddData(part)
 		}
-		_, err := request.Execute(unix.NETLINK_ROUTE, 0)
+		_, err := request.Execute(protocol, 0)
 		return err
 	})
 }

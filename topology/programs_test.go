@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -154,7 +155,75 @@ func TestToolErrors(t *testing.T) {
 	n.Add(Node{Name: "a"})
 	r := mustUp(t, &n)
 	err := runTool(t.Context(), r.nodes[n.nodes[0]].ns, "x", "no-such-program")
-	qt.Check(t, qt.ErrorMatches(err, "the program no-such-program was not found: install it, or leave out what needs it"))
+	qt.Check(t, qt.ErrorMatches(err, "the program no-such-program was not found: install the package no-such-program"))
+}
+
+func TestToolsThatAreMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for _, test := range []struct{ tool, want string }{
+		{"nft", "the program nft was not found: install the package nftables"},
+		{"tc", "the program tc was not found: install the package iproute2"},
+		{"iptables-restore", "the program iptables-restore was not found: install the package iptables"},
+		{"ip6tables-restore", "the program ip6tables-restore was not found: install the package iptables"},
+		{"ebtables-restore", "the program ebtables-restore was not found: install the package ebtables"},
+	} {
+		_, err := findTool(test.tool, nil)
+		qt.Assert(t, qt.IsNotNil(err))
+		qt.Check(t, qt.Equals(err.Error(), test.want))
+	}
+}
+
+func TestEBTables(t *testing.T) {
+	if _, err := exec.LookPath("ebtables-restore"); err != nil {
+		t.Skip("needs ebtables-restore") // no part of what every machine of CI has
+	}
+	var n Network
+	sw, hosts := star(&n, Bridge{}, Port{}, Port{}, Port{})
+	sw.EBTables = "*filter\n:FORWARD ACCEPT\n-A FORWARD -i eth0 -o eth1 -j DROP\n"
+	r := tryUp(t, &n)
+	absent(t, r, hosts[0], hosts[1], hosts[1].Addr())
+	exchange(t, r, hosts[0], hosts[2], hosts[2].Addr())
+	qt.Assert(t, qt.IsNil(r.Close()))
+
+	sw.EBTables = "*filter\n-A FORWARD -j NONSENSE\n"
+	_, err := Up(t.Context(), &n)
+	refused := (*ToolError)(nil)
+	qt.Assert(t, qt.ErrorAs(err, &refused), qt.Commentf("%v", err))
+	qt.Check(t, qt.Equals(refused.Tool, "ebtables-restore"))
+}
+
+// A text may be in a file. An error names it, and one that is not there is found before the kernel is touched.
+func TestTextsInFiles(t *testing.T) {
+	need(t, "nft", "tc")
+	folder := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(folder, name)
+		qt.Assert(t, qt.IsNil(os.WriteFile(path, []byte(text), 0o600)))
+		return "@" + path
+	}
+	var n Network
+	a, b := n.Add(Node{Name: "a"}), n.Add(Node{Name: "b"})
+	n.Connect(a, b)
+	b.NFT = write("good.nft", "table inet f { chain c { type filter hook input priority 0; ip saddr 172.16.42.1 drop; }; }")
+	r := mustUp(t, &n)
+	absent(t, r, a, b, b.Addr())
+	exchange(t, r, a, b, b.Addr6())
+	qt.Assert(t, qt.IsNil(r.Close()))
+
+	b.NFT = write("bad.nft", "table inet f {\nfoo\n}\n")
+	_, err := Up(t.Context(), &n)
+	qt.Check(t, qt.ErrorMatches(err, `bring up network: node b: nft refuses line 2 of .*/bad.nft, "foo": syntax error.*`))
+	b.NFT, b.TC = "", write("bad.tc", "qdisc add dev eth0 root nonsense")
+	_, err = Up(t.Context(), &n)
+	qt.Check(t, qt.ErrorMatches(err, `bring up network: node b: .*tc refuses line 1 of .*/bad.tc, "qdisc add dev eth0 root nonsense": .*`))
+
+	b.NFT, b.TC, b.IPTables, b.EBTables = "@/nowhere.nft", "@/nowhere.tc", "@/nowhere.ipt", "@/nowhere.ebt"
+	err = n.Validate()
+	qt.Assert(t, qt.IsNotNil(err))
+	qt.Check(t, qt.Equals(err.Error(), "Nodes[1].NFT: read the text: open /nowhere.nft: no such file or directory\n"+
+		"Nodes[1].TC: read the text: open /nowhere.tc: no such file or directory\n"+
+		"Nodes[1].IPTables: read the text: open /nowhere.ipt: no such file or directory\n"+
+		"Nodes[1].EBTables: read the text: open /nowhere.ebt: no such file or directory"))
 }
 
 func TestSysctlThatDoesNotExist(t *testing.T) {

@@ -1,6 +1,9 @@
 package topology
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // route is one derived route of a node: to a subnet that it is not part of.
 type route struct {
@@ -19,7 +22,8 @@ type domain struct {
 	vrf  uint32
 }
 
-// routes computes the routes of one node, in the order of the subnets they lead to.
+// routes computes the routes of one node, in the order of the subnets they lead to. Of several segments with the same subnet,
+// the first has the route.
 //
 // A subnet is reached through forwarding nodes where that is possible. Where it is not, it is reached over the shortest
 // path as if every node forwarded: the packet then gets as far as the node that ought to forward, and its journey shows
@@ -44,6 +48,7 @@ func (p *plan) routesFrom(from domain) []route {
 	fallback := p.firstHops(from, func(*Node) bool { return true })
 
 	var routes []route
+	taken := p.own(from) // two sites may use the same addresses; a route to the other one would cut off the own
 	for segment := range p.segments {
 		first, ok := proper[segment]
 		if !ok {
@@ -57,12 +62,29 @@ func (p *plan) routesFrom(from domain) []route {
 			if subnet.Addr().Is6() {
 				gateway = first.next.Addr6
 			}
-			if gateway.IsValid() {
+			if gateway.IsValid() && !slices.Contains(taken, subnet) {
+				taken = append(taken, subnet)
 				routes = append(routes, route{to: subnet, gateway: gateway.Addr(), device: first.own.on, table: from.vrf})
 			}
 		}
 	}
 	return routes
+}
+
+// own are the subnets that a domain is part of.
+func (p *plan) own(d domain) []netip.Prefix {
+	var subnets []netip.Prefix
+	for _, link := range d.node.place.links {
+		for _, i := range p.ends[link.index] {
+			if i.Node != d.node || i.on == "" || d.node.vrf(i.on).Table != d.vrf {
+				continue
+			}
+			for _, prefix := range i.prefixes() {
+				subnets = append(subnets, prefix.Masked())
+			}
+		}
+	}
+	return subnets
 }
 
 // firstHops searches breadth first, through nodes that pass, and returns for each segment that such a node can reach the

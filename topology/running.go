@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/waybill-dev/waybill/internal/netns"
 )
@@ -52,6 +53,26 @@ func (r *Running) Do(node *Node, f func() error) error {
 // In returns [Running.Do] for one node, in the form that package packet takes.
 func (r *Running) In(node *Node) func(f func() error) error {
 	return func(f func() error) error { return r.Do(node, f) }
+}
+
+// Pin gives the node's namespace a name: a file that stands for it, such as /run/netns/NAME, and holds it until the file is
+// unmounted.
+func (r *Running) Pin(node *Node, path string) error {
+	rn, err := r.lookup(node)
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("node %s: name its namespace: %w", node, err)
+	}
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", rn.ns.Handle()), path, "", unix.MS_BIND, ""); err != nil {
+		return errors.Join(fmt.Errorf("node %s: name its namespace %s: %w", node, path, err), os.Remove(path))
+	}
+	return nil
 }
 
 // Network is the declaration that is running.

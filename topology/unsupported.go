@@ -43,7 +43,7 @@ func unsupported(err error, feature, module string) error {
 // modules are those of the types of devices whose names differ.
 var modules = map[string]string{
 	"vlan": "8021q", "bond": "bonding", "gre": "ip_gre", "ip6gre": "ip6_gre", "gretap": "ip_gre", "ip6gretap": "ip6_gre",
-	"ip6tnl": "ip6_tunnel",
+	"ip6tnl": "ip6_tunnel", "xfrm": "xfrm_interface",
 }
 
 func module(kind string) string {

@@ -58,6 +58,7 @@ func up(ctx context.Context, n *Network, step func(name string) error) (_ *Runni
 		{"set sysctls", func(rn *runningNode) error { return rn.setSysctls() }},
 		{"add routes", func(rn *runningNode) error { return rn.addRoutes(p) }},
 		{"add multicast routes", func(rn *runningNode) error { return rn.addMulticast() }},
+		{"add IPsec", func(rn *runningNode) error { return rn.addESP() }},
 		{"add programs", func(rn *runningNode) error { return rn.addPrograms() }},
 		{"load texts", func(rn *runningNode) error { return rn.loadTexts(ctx) }},
 	}
@@ -74,7 +75,69 @@ func up(ctx context.Context, n *Network, step func(name string) error) (_ *Runni
 	if err := r.loadRulesets(ctx, step); err != nil {
 		return nil, err
 	}
+	for _, node := range n.nodes {
+		if err := step("start keepalives"); err != nil {
+			return nil, err
+		}
+		if err := r.nodes[node].startKeepalives(); err != nil {
+			return nil, fmt.Errorf("node %s: %w", node, err)
+		}
+	}
 	return r, nil
+}
+
+// Attach takes hold of a network that another process, or a script, brought up from the same declaration: path tells the file
+// that stands for a node's namespace, such as /run/netns/NAME. Closing what it returns lets go of the network, which lives on
+// where something else holds it.
+func Attach(n *Network, path func(*Node) string) (_ *Running, err error) {
+	if err := n.Validate(); err != nil {
+		return nil, err
+	}
+	if !n.up.CompareAndSwap(false, true) {
+		return nil, errors.New("attach to network: it is up already: close the running one first")
+	}
+	r := &Running{network: n, nodes: make(map[*Node]*runningNode)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("attach to network: %w", err), r.Close())
+		}
+	}()
+	for _, node := range n.nodes {
+		ns, err := netns.Open(path(node))
+		if err != nil {
+			return nil, fmt.Errorf("node %s: %w", node, err)
+		}
+		rn := r.enter(node, ns)
+		if err := ns.Do(rn.open); err != nil {
+			return nil, fmt.Errorf("node %s: %w", node, err)
+		}
+		links, err := rn.route.LinkList()
+		if err != nil {
+			return nil, fmt.Errorf("node %s: list devices: %w", node, err)
+		}
+		for _, link := range links {
+			rn.devices[link.Attrs().Name] = link.Attrs().Index
+		}
+	}
+	return r, nil
+}
+
+// enter notes a node's namespace.
+func (r *Running) enter(node *Node, ns *netns.NS) *runningNode {
+	rn := &runningNode{node: node, ns: ns, devices: make(map[string]int), rules: &history{ns: ns}}
+	// At once, so that Close finds it however far the rest gets.
+	r.nodes[node] = rn
+	node.place.cookie.Store(ns.Cookie())
+	return rn
+}
+
+// open opens the node's netlink socket, on a thread in its namespace. The socket stays there, so everything that follows can
+// use it from outside.
+func (rn *runningNode) open() (err error) {
+	if rn.route, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open netlink socket: %w", err)
+	}
+	return nil
 }
 
 // stage is a part of the building that is done for every node before the next one begins.
@@ -92,12 +155,7 @@ func (r *Running) start(node *Node, step func(string) error) error {
 	if err != nil {
 		return err
 	}
-	running := &runningNode{node: node, ns: ns, devices: make(map[string]int)}
-	running.rules = &history{ns: ns}
-	// Entered at once, so that Close finds it however far the rest gets.
-	r.nodes[node] = running
-	node.place.cookie.Store(ns.Cookie())
-
+	running := r.enter(node, ns)
 	if err := step("configure namespace"); err != nil {
 		return err
 	}
@@ -105,10 +163,8 @@ func (r *Running) start(node *Node, step func(string) error) error {
 		if err := writeSysctls(node.Forwarding); err != nil {
 			return err
 		}
-		// The socket stays in the namespace, so everything that follows can use it from outside.
-		running.route, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("open netlink socket: %w", err)
+		if err := running.open(); err != nil {
+			return err
 		}
 		// In a new namespace the loopback is always device 1 (LOOPBACK_IFINDEX, include/net/flow.h).
 		if err := running.route.LinkSetUp(deviceByIndex(1)); err != nil {
@@ -263,7 +319,11 @@ func (r *Running) loadRulesets(ctx context.Context, step func(string) error) err
 			continue
 		}
 		if faults[i] = step("load ruleset"); faults[i] == nil {
-			wait.Go(func() { faults[i] = r.LoadNFT(ctx, node, node.NFT) })
+			wait.Go(func() {
+				if err := r.nodes[node].rules.load(ctx, node.NFT); err != nil {
+					faults[i] = fmt.Errorf("node %s: %w", node, r.network.inText(node, "NFT", err))
+				}
+			})
 		}
 	}
 	wait.Wait()

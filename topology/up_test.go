@@ -146,6 +146,26 @@ func TestUpReachesEverywhere(t *testing.T) {
 	}
 }
 
+// Two sites with the same addresses are kept apart by who is asked: a host reaches its own neighbours, not the other site's.
+func TestSitesWithTheSameAddresses(t *testing.T) {
+	need(t)
+	var n Network
+	router := n.Add(Node{Name: "router", Forwarding: true})
+	var hosts [2]*Node
+	for i := range hosts {
+		gateway := n.Add(Node{Name: fmt.Sprintf("gateway%d", i), Forwarding: true})
+		hosts[i] = n.Add(Node{Name: fmt.Sprintf("host%d", i)})
+		n.Connect(router, gateway)
+		n.Connect(gateway, hosts[i], LinkOptions{
+			First: Device{Addrs: []string{"10.0.0.1/24"}}, Second: Device{Addrs: []string{"10.0.0.2/24"}},
+		})
+	}
+	r := mustUp(t, &n)
+	exchange(t, r, hosts[0], n.nodes[1], addr("10.0.0.1"))
+	exchange(t, r, hosts[1], n.nodes[3], addr("10.0.0.1"))
+	exchange(t, r, router, hosts[0], addr("10.0.0.2")) // the first has the route
+}
+
 // The machine's own settings must not leak in: a new namespace copies the IPv4 ones.
 func TestUpSetsForwardingEitherWay(t *testing.T) {
 	need(t)
@@ -275,7 +295,7 @@ func TestUpFailsCleanlyEverywhere(t *testing.T) {
 		}
 	}
 	qt.Check(t, qt.DeepEquals(fds(t), before))
-	qt.Check(t, qt.HasLen(steps, 15), qt.Commentf("%v", steps))
+	qt.Check(t, qt.HasLen(steps, 17), qt.Commentf("%v", steps))
 }
 
 func TestUpStopsWhenCancelled(t *testing.T) {

@@ -3,6 +3,7 @@
 //	waybill vm --kernel 6.12 -- PROGRAM ARGS…             run a program under another kernel
 //	waybill kernel list                                   the kernels that are known, and those at hand
 //	waybill kernel fetch NAME…                            fetch kernels
+//	waybill lab up FILE, exec NODE -- PROGRAM, dump, down a network for use by hand
 //	waybill demo                                          a dropped packet and its journey
 //	waybill inspect [PATTERN]                             where packets can be observed
 //

@@ -26,8 +26,8 @@ var ondemandModules = []string{
 
 // networkPrograms are in every guest, if this machine has them.
 var networkPrograms = []string{
-	"nft", "ip", "tc", "iptables", "iptables-save", "iptables-restore", "ip6tables", "iptables-legacy-restore",
-	"ip6tables-legacy-restore",
+	"nft", "ip", "tc", "iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore",
+	"iptables-legacy-restore", "ip6tables-legacy-restore", "ebtables", "ebtables-save", "ebtables-restore",
 }
 
 // extensionFolders are where the extensions of iptables are, which it loads by name.

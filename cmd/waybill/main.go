@@ -15,6 +15,7 @@ import (
 type cli struct {
 	Demo    demoCommand    `cmd:"" help:"Show the journey of one packet that a firewall drops."`
 	VM      vmCommand      `cmd:"" name:"vm" help:"Run a program under another kernel, in a VM."`
+	Lab     labCommand     `cmd:"" help:"Networks that live on, for use by hand."`
 	Inspect inspectCommand `cmd:"" help:"List the functions and tracepoints at which packets can be observed."`
 	Kernel  kernelCommand  `cmd:"" help:"The kernels that waybill vm --kernel knows by name."`
 }

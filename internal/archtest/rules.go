@@ -50,6 +50,7 @@ var libraries = []struct {
 	// A journey knows nothing of the machine that it is read on.
 	{path: "golang.org/x/sys", folders: machine},
 	{path: "syscall", folders: machine},
+	{path: "go.yaml.in/yaml", folders: []string{"topology"}},
 	// A cgo program is not static, and would not run in the VM.
 	{path: "C"},
 }

@@ -39,10 +39,26 @@ func New() (*NS, error) {
 	return ns, nil
 }
 
-// identify opens the namespace of the calling thread and reads its cookie and inode number.
+// Open takes hold of a namespace that exists already, by a file that stands for it, such as /run/netns/NAME or
+// /proc/PID/ns/net. It needs CAP_SYS_ADMIN.
+func Open(path string) (*NS, error) {
+	handle, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace: %w", err)
+	}
+	ns := &NS{handle: handle}
+	if err := onOwnThread(ns.enter, ns.identify, netns.Set); err != nil {
+		return nil, errors.Join(fmt.Errorf("open network namespace %s: %w", path, err), ns.Close())
+	}
+	return ns, nil
+}
+
+// identify opens the namespace of the calling thread, if it is not open yet, and reads its cookie and inode number.
 func (ns *NS) identify() (err error) {
-	if ns.handle, err = netns.Get(); err != nil {
-		return fmt.Errorf("open namespace: %w", err)
+	if !ns.handle.IsOpen() {
+		if ns.handle, err = netns.Get(); err != nil {
+			return fmt.Errorf("open namespace: %w", err)
+		}
 	}
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(ns.handle), &stat); err != nil {

@@ -81,6 +81,23 @@ func TestDoRunsInside(t *testing.T) {
 	qt.Check(t, qt.Not(qt.Equals(a.Cookie(), 0)))
 }
 
+func TestOpen(t *testing.T) {
+	ns := mustNew(t)
+	before := openFDs(t)
+	again, err := Open(fmt.Sprintf("/proc/self/fd/%d", ns.Handle()))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(again.Inum(), ns.Inum()))
+	qt.Check(t, qt.Equals(again.Cookie(), ns.Cookie()))
+	qt.Check(t, qt.IsNil(again.Do(func() error { qt.Check(t, qt.Equals(inum(t), ns.Inum())); return nil })))
+	qt.Check(t, qt.IsNil(again.Close()))
+
+	_, err = Open("/nowhere")
+	qt.Check(t, qt.ErrorMatches(err, "open network namespace: no such file or directory"))
+	_, err = Open(os.DevNull)
+	qt.Check(t, qt.ErrorMatches(err, "open network namespace /dev/null: enter network namespace: invalid argument"))
+	qt.Check(t, qt.HasLen(openFDs(t), len(before)))
+}
+
 func TestCookieIsThatOfSocketsOpenedInside(t *testing.T) {
 	ns := mustNew(t)
 	var fd int
