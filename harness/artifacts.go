@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/waybill-dev/waybill/journey"
+	"github.com/waybill-dev/waybill/packet"
 	"github.com/waybill-dev/waybill/topology"
 )
 
@@ -107,6 +109,7 @@ func (l *Lab) leave() error {
 	for _, node := range l.network.Nodes() {
 		errs = append(errs, l.leaveNode(node))
 	}
+	errs = append(errs, l.write("network.sh", l.writeNetwork))
 	if l.kernel != nil {
 		errs = append(errs, l.write("kernel.log", func(w io.Writer) error { return l.kernel.copyTo(w) }))
 	}
@@ -142,6 +145,28 @@ func (l *Lab) leaveRecord(n int, r *Record) error {
 		}))
 	}
 	return errors.Join(errs...)
+}
+
+// writeNetwork writes a script that builds the network by hand, as it is now, and says what was sent in it.
+func (l *Lab) writeNetwork(w io.Writer) error {
+	script, err := l.running.Dump(context.Background())
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	sent := l.sent
+	l.mu.Unlock()
+	var lines strings.Builder
+	for _, s := range sent {
+		if s, ok := s.(*packet.Sent); ok {
+			fmt.Fprintf(&lines, "#   %s\n", s)
+		}
+	}
+	if lines.Len() > 0 {
+		script += "\n# What the test sent:\n" + lines.String()
+	}
+	_, err = io.WriteString(w, script)
+	return err
 }
 
 // leaveNode writes what a node's rules and connections are now.

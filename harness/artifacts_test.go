@@ -19,23 +19,23 @@ import (
 	"github.com/waybill-dev/waybill/packet"
 )
 
-// named is a test with a name, which may have failed.
-type named struct {
+// spec is a test with a name, which may have failed.
+type spec struct {
 	harness.T
 	name   string
 	failed bool
 	log    *[]string
 }
 
-func (n named) Name() string { return n.name }
-func (n named) Failed() bool { return n.failed }
-func (n named) Logf(format string, args ...any) {
+func (n spec) Name() string { return n.name }
+func (n spec) Failed() bool { return n.failed }
+func (n spec) Logf(format string, args ...any) {
 	*n.log = append(*n.log, fmt.Sprintf(format, args...))
 }
 
 // ginkgoSpec is one that has report entries.
 type ginkgoSpec struct {
-	named
+	spec
 	entries *[]string
 }
 
@@ -85,7 +85,7 @@ func TestArtifacts(t *testing.T) {
 	needLab(t)
 	base := t.TempDir()
 	var log []string
-	j := dropped(t, base, func(ht harness.T) harness.T { return named{ht, "TestX/drops: the packet", true, &log} })
+	j := dropped(t, base, func(ht harness.T) harness.T { return spec{ht, "TestX/drops: the packet", true, &log} })
 
 	const folder = "harness/TestX_drops_the_packet"
 	shown := "/on/the/host/" + folder
@@ -95,7 +95,7 @@ func TestArtifacts(t *testing.T) {
 	}))
 	files := listed(t, filepath.Join(base, folder))
 	for _, name := range []string{
-		"record-1.json", "record-1.txt", "record-1-client.pcapng", "record-1-server.pcapng", "server.nft",
+		"record-1.json", "record-1.txt", "record-1-client.pcapng", "record-1-server.pcapng", "server.nft", "network.sh",
 	} {
 		qt.Check(t, qt.SliceContains(files, name))
 	}
@@ -108,6 +108,10 @@ func TestArtifacts(t *testing.T) {
 	ruleset, err := os.ReadFile(filepath.Join(base, folder, "server.nft"))
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.StringContains(string(ruleset), `udp dport 9 drop comment "no metrics"`))
+	script, err := os.ReadFile(filepath.Join(base, folder, "network.sh"))
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.StringContains(string(script), "ip netns add client\n"))
+	qt.Check(t, qt.StringContains(string(script), "# What the test sent:\n#   UDP 172.16.42.1."))
 	capture, err := os.Open(filepath.Join(base, folder, "record-1-client.pcapng"))
 	qt.Assert(t, qt.IsNil(err))
 	defer func() { _ = capture.Close() }()
@@ -116,7 +120,7 @@ func TestArtifacts(t *testing.T) {
 
 	// Another lab of the same test has a folder of its own, without what an earlier run left there.
 	qt.Assert(t, qt.IsNil(os.WriteFile(filepath.Join(base, folder+"-2"), nil, 0o644)))
-	dropped(t, base, func(ht harness.T) harness.T { return named{ht, "TestX/drops: the packet", true, &log} })
+	dropped(t, base, func(ht harness.T) harness.T { return spec{ht, "TestX/drops: the packet", true, &log} })
 	qt.Check(t, qt.SliceContains(listed(t, filepath.Join(base, folder+"-2")), "record-1.json"))
 }
 
@@ -125,7 +129,7 @@ func TestNoArtifacts(t *testing.T) {
 	needLab(t)
 	var log []string
 	base := t.TempDir()
-	dropped(t, base, func(ht harness.T) harness.T { return named{ht, "TestPasses", false, &log} })
+	dropped(t, base, func(ht harness.T) harness.T { return spec{ht, "TestPasses", false, &log} })
 	qt.Check(t, qt.Equals(dropped(t, base, func(ht harness.T) harness.T { return ht }).Evidence.Artifacts, ""))
 	qt.Check(t, qt.HasLen(listed(t, base), 0))
 }
@@ -135,7 +139,7 @@ func TestReportEntries(t *testing.T) {
 	needLab(t)
 	var log, entries []string
 	j := dropped(t, t.TempDir(), func(ht harness.T) harness.T {
-		return ginkgoSpec{named{ht, "a firewall drops", true, &log}, &entries}
+		return ginkgoSpec{spec{ht, "a firewall drops", true, &log}, &entries}
 	})
 	qt.Check(t, qt.HasLen(log, 0))
 	qt.Check(t, qt.DeepEquals(entries, []string{

@@ -72,6 +72,9 @@ func newOn(t T, network *topology.Network, o *observatory) *Lab {
 			errs = append(errs, l.leave())
 		}
 		l.report()
+		if failed(t) && *keepFlag {
+			errs = append(errs, l.keepNetwork())
+		}
 		if err := errors.Join(append(errs, l.close())...); err != nil {
 			t.Fatalf("close the lab: %v", err)
 		}

@@ -60,6 +60,9 @@ const (
 // validName keeps names apart from folders and options.
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 
+// LongestName is how many bytes the name of a lab may have.
+const LongestName = 63
+
 // CheckName reports what is wrong with the name of a lab.
 func CheckName(name string) error {
 	if !validName.MatchString(name) {
@@ -75,7 +78,7 @@ func NameFor(text string) string {
 	if name == "" {
 		return "lab"
 	}
-	return strings.TrimRight(name[:min(len(name), 63)], "-_")
+	return strings.TrimRight(name[:min(len(name), LongestName)], "-_")
 }
 
 var noName = regexp.MustCompile(`[^A-Za-z0-9_]+`)
