@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // setting is a file under /proc/sys/net and what is written into it.
@@ -62,7 +63,7 @@ func writeSysctls(forwarding bool) error {
 	// because writing it sets accept_redirects as well (inet_forward_change, net/ipv4/devinet.c).
 	all := append([]setting{{"ipv4/ip_forward", value}, {"ipv6/conf/all/forwarding", value}}, settings...)
 	for _, s := range all {
-		err := os.WriteFile("/proc/sys/net/"+s.file, []byte(s.value), 0)
+		err := s.write()
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("set net/%s: this kernel does not have it: both IPv4 and IPv6 are needed", s.file)
 		}
@@ -71,4 +72,14 @@ func writeSysctls(forwarding bool) error {
 		}
 	}
 	return nil
+}
+
+// write does without package os, which would have each file watched by epoll: that takes twice as long as all the rest.
+func (s setting) write() error {
+	fd, err := unix.Open("/proc/sys/net/"+s.file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, []byte(s.value))
+	return errors.Join(err, unix.Close(fd))
 }
