@@ -16,6 +16,8 @@ var rules = []rule{
 	{folder: "ci"},
 	{folder: "bench", own: []string{"bpf", "topology", "packet", "journey"}},
 	{folder: "bpf", own: []string{"journey", "internal/nearest"}},
+	// A filter is for a kernel that runs it, and for files, and knows nothing of a tracker.
+	{folder: "bpf/filter", own: []string{"internal/nearest"}},
 	{folder: "topology", own: []string{"internal/netns", "internal/nearest"}},
 	{folder: "assert", own: []string{"journey", "internal/nearest"}},
 	{folder: "harness", own: []string{"bpf", "topology", "packet", "journey", "internal/nearest"}},

@@ -1,0 +1,231 @@
+package filter
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/cilium/ebpf/asm"
+)
+
+// Where the members of struct filter_input are (filter.h).
+const (
+	inputSkb      = 0
+	inputStart    = 8
+	inputLinear   = 16
+	inputLen      = 20
+	inputTCI      = 24
+	inputVLAN     = 26
+	inputLink     = 27
+	inputSnapshot = 32
+
+	snapshotBytes = 128
+)
+
+// Registers of eBPF, which calls leave alone.
+const (
+	input = asm.R6
+	regA  = asm.R7
+	regX  = asm.R8
+	have  = asm.R9 // bytes of the packet that are in the snapshot
+)
+
+// Where on the stack the memory of a program is, of which each word takes eight bytes, and what is read from behind the
+// snapshot.
+const (
+	stackRead   = -8
+	stackMemory = -16
+)
+
+// emitter translates programs to eBPF. The packet's beginning is read once, into the snapshot. A load of what may be missing
+// there compares with how much there is, and one that may lie behind it reads for itself.
+type emitter struct {
+	*assembler
+	snapshot                         uint32 // bytes that are read into it
+	accepted, rejected, unknown, end int    // labels; at end, R2 is how long the packet would have to be
+	ends                             map[uint32]int
+	later                            []func() // writes what is seldom gone through
+}
+
+// emitPacket returns the function filter_packet.
+func emitPacket(p *Packet) (asm.Instructions, error) {
+	e := &emitter{assembler: newAssembler(), ends: make(map[uint32]int)}
+	e.accepted, e.rejected, e.unknown, e.end = e.label(), e.label(), e.label(), e.label()
+	var programs []*program
+	for _, program := range p.programs {
+		if program != nil && !slices.Contains(programs, program) {
+			programs = append(programs, program)
+			e.snapshot = max(e.snapshot, program.needs())
+		}
+	}
+	e.begin(programs)
+	labels := make(map[*program]int)
+	for _, program := range programs {
+		labels[program] = e.label()
+	}
+	e.choose(p, labels)
+	for _, program := range programs {
+		e.place(labels[program])
+		e.program(program)
+	}
+	for len(e.later) > 0 {
+		write := e.later[0]
+		e.later = e.later[1:]
+		write()
+	}
+	e.verdicts()
+	return e.finish()
+}
+
+// needs is how many bytes from the packet's beginning are looked at, up to what fits the snapshot.
+func (p *program) needs() (bytes uint32) {
+	for _, b := range p.order() {
+		for _, i := range b.code {
+			if last, ok := i.last(); i.readsPacket() && (!ok || last > snapshotBytes) {
+				bytes = max(bytes, snapshotBytes)
+			} else if i.readsPacket() {
+				bytes = max(bytes, uint32(last))
+			}
+		}
+	}
+	return bytes
+}
+
+// last is where the bytes of a load end at most; ok is false if that is not known.
+func (i instruction) last() (last uint64, ok bool) {
+	switch i.opcode {
+	case load:
+		return uint64(i.value) + uint64(i.size), true
+	case loadNibbleX:
+		return uint64(i.value) + 1, true
+	}
+	return uint64(i.most) + uint64(i.value) + uint64(i.size), i.most > 0
+}
+
+// begin fills the snapshot and clears the registers.
+func (e *emitter) begin(programs []*program) {
+	e.jump(asm.JEq.Imm(asm.R1, 0, ""), e.unknown)
+	e.emit(asm.Mov.Reg(input, asm.R1))
+	if e.snapshot > 0 {
+		enough, nothing := e.label(), e.label()
+		e.emit(asm.LoadMem(have, input, inputLinear, asm.Word))
+		e.jump(asm.JLE.Imm(have, int32(e.snapshot), ""), enough)
+		e.emit(asm.Mov.Imm(have, int32(e.snapshot)))
+		e.place(enough)
+		e.jump(asm.JEq.Imm(have, 0, ""), nothing)
+		e.emit(
+			asm.Mov.Reg(asm.R1, input),
+			asm.Add.Imm(asm.R1, inputSnapshot),
+			asm.Mov.Reg(asm.R2, have),
+			asm.LoadMem(asm.R3, input, inputStart, asm.DWord),
+			asm.FnProbeReadKernel.Call(),
+		)
+		e.jump(asm.JNE.Imm(asm.R0, 0, ""), e.unknown)
+		e.place(nothing)
+	}
+	e.emit(asm.Mov.Imm(regA, 0), asm.Mov.Imm(regX, 0))
+	for word := range uint32(memoryWords) {
+		if slices.ContainsFunc(programs, func(p *program) bool { return p.uses(word) }) {
+			e.emit(asm.StoreMem(asm.RFP, memoryAt(word), regA, asm.DWord))
+		}
+	}
+}
+
+func memoryAt(word uint32) int16 { return int16(stackMemory - 8*int(word)) }
+
+// uses tells whether a word of memory is needed.
+func (p *program) uses(word uint32) bool {
+	return slices.ContainsFunc(p.order(), func(b *block) bool {
+		return slices.ContainsFunc(b.code, func(i instruction) bool {
+			needs, sets := i.uses()
+			return (needs|sets)&wordRegister(word) != 0
+		})
+	})
+}
+
+// choose jumps to the program for how the packet begins.
+func (e *emitter) choose(p *Packet, labels map[*program]int) {
+	e.emit(asm.LoadMem(asm.R1, input, inputLink, asm.Byte), asm.LoadMem(asm.R2, input, inputVLAN, asm.Byte))
+	for _, link := range []Link{Ethernet, IP} {
+		plain, tagged := p.programs[start(link, false)], p.programs[start(link, true)]
+		if plain == nil {
+			continue
+		}
+		other := e.label()
+		e.jump(asm.JNE.Imm(asm.R1, int32(link), ""), other)
+		if tagged != plain {
+			e.jump(asm.JNE.Imm(asm.R2, 0, ""), labels[tagged])
+		}
+		e.jumpAlways(labels[plain])
+		e.place(other)
+	}
+	e.jumpAlways(e.unknown)
+}
+
+// verdicts writes the ends of the function.
+func (e *emitter) verdicts() {
+	for _, last := range slices.Sorted(maps.Keys(e.ends)) {
+		e.place(e.ends[last])
+		e.emit(asm.Mov.Imm(asm.R2, int32(last)))
+		e.jumpAlways(e.end)
+	}
+	if e.wanted(e.end) {
+		e.place(e.end)
+		e.emit(asm.LoadMem(asm.R3, input, inputLen, asm.Word))
+		e.jump(asm.JGT.Reg(asm.R2, asm.R3, ""), e.rejected)
+	}
+	for _, v := range []struct {
+		label   int
+		verdict Verdict
+	}{{e.unknown, Unknown}, {e.rejected, NoMatch}, {e.accepted, Match}} {
+		if e.wanted(v.label) {
+			e.place(v.label)
+			e.emit(asm.Mov.Imm(asm.R0, int32(v.verdict)), asm.Return())
+		}
+	}
+}
+
+// program writes the blocks in their order.
+func (e *emitter) program(p *program) {
+	order := p.order()
+	labels := map[*block]int{accept: e.accepted, reject: e.rejected}
+	for _, b := range order {
+		labels[b] = e.label()
+	}
+	if p.first.isEnd() {
+		e.jumpAlways(labels[p.first])
+		return
+	}
+	for n, b := range order {
+		var next *block
+		if n+1 < len(order) {
+			next = order[n+1]
+		}
+		e.place(labels[b])
+		for _, i := range b.code {
+			e.instruction(i)
+		}
+		jump, yes, no := jumps[b.test.comparison], b.yes, b.no
+		if opposite, ok := opposites[jump]; ok && yes == next {
+			jump, yes, no = opposite, no, yes
+		}
+		if b.test.comparison != always {
+			e.test(jump, b.test, labels[yes])
+		}
+		if no != next {
+			e.jumpAlways(labels[no])
+		}
+	}
+}
+
+var (
+	jumps     = map[comparison]asm.JumpOp{equal: asm.JEq, greater: asm.JGT, greaterEqual: asm.JGE, anyBit: asm.JSet}
+	opposites = map[asm.JumpOp]asm.JumpOp{asm.JEq: asm.JNE, asm.JGT: asm.JLE, asm.JGE: asm.JLT}
+)
+
+func (e *emitter) test(jump asm.JumpOp, t test, to int) {
+	if t.withX {
+		e.jump(jump.Reg32(regA, regX, ""), to)
+	} else {
+		e.jump(jump.Imm32(regA, int32(t.value), ""), to)
+	}
+}
