@@ -123,8 +123,12 @@ func (e *emitter) begin(programs []*program) {
 		e.place(nothing)
 	}
 	e.emit(asm.Mov.Imm(regA, 0), asm.Mov.Imm(regX, 0))
+	var used registers
+	for _, p := range programs {
+		used |= p.registers()
+	}
 	for word := range uint32(memoryWords) {
-		if slices.ContainsFunc(programs, func(p *program) bool { return p.uses(word) }) {
+		if used&wordRegister(word) != 0 {
 			e.emit(asm.StoreMem(asm.RFP, memoryAt(word), regA, asm.DWord))
 		}
 	}
@@ -132,14 +136,15 @@ func (e *emitter) begin(programs []*program) {
 
 func memoryAt(word uint32) int16 { return int16(stackMemory - 8*int(word)) }
 
-// uses tells whether a word of memory is needed.
-func (p *program) uses(word uint32) bool {
-	return slices.ContainsFunc(p.order(), func(b *block) bool {
-		return slices.ContainsFunc(b.code, func(i instruction) bool {
+// registers are those that a program uses.
+func (p *program) registers() (all registers) {
+	for _, b := range p.order() {
+		for _, i := range b.code {
 			needs, sets := i.uses()
-			return (needs|sets)&wordRegister(word) != 0
-		})
-	})
+			all |= needs | sets
+		}
+	}
+	return all
 }
 
 // choose jumps to the program for how the packet begins.

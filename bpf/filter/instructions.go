@@ -92,10 +92,21 @@ func (e *emitter) load(i instruction) {
 	}
 }
 
+// sum adds a constant, which is the first summand: if it were the second, the verifier of 6.12 would remember how the registers
+// are related, conclude too much from later comparisons, and then refuse what it is sure cannot be.
+func (e *emitter) sum(to, of asm.Register, constant uint32) {
+	if constant > math.MaxInt32 {
+		e.emit(asm.LoadImm(to, int64(constant), asm.DWord))
+	} else {
+		e.emit(asm.Mov.Imm(to, int32(constant)))
+	}
+	e.emit(asm.Add.Reg(to, of))
+}
+
 // loadBounded is for an index that is known to be small: the load is inside of the snapshot.
 func (e *emitter) loadBounded(i instruction) {
 	if !i.sure {
-		e.emit(asm.Mov.Reg(asm.R2, regX), asm.Add.Imm(asm.R2, int32(i.value)+int32(i.size)))
+		e.sum(asm.R2, regX, i.value+uint32(i.size))
 		e.jump(asm.JGT.Reg(asm.R2, have, ""), e.end)
 	}
 	e.emit(asm.Mov.Reg(asm.R1, input), asm.Add.Reg(asm.R1, regX))
@@ -105,15 +116,10 @@ func (e *emitter) loadBounded(i instruction) {
 // loadAnywhere looks at run time whether the load is inside of the snapshot.
 func (e *emitter) loadAnywhere(i instruction) {
 	elsewhere, back := e.label(), e.label()
-	e.emit(asm.Mov.Reg(asm.R1, regX))
-	if i.value > math.MaxInt32 {
-		e.emit(asm.LoadImm(asm.R2, int64(i.value), asm.DWord), asm.Add.Reg(asm.R1, asm.R2))
-	} else {
-		e.emit(asm.Add.Imm(asm.R1, int32(i.value)))
-	}
+	e.sum(asm.R1, regX, i.value)
 	// The first comparison is for the verifier, which does not remember what have is at most.
 	e.jump(asm.JGT.Imm(asm.R1, int32(e.snapshot)-int32(i.size), ""), elsewhere)
-	e.emit(asm.Mov.Reg(asm.R2, asm.R1), asm.Add.Imm(asm.R2, int32(i.size)))
+	e.sum(asm.R2, asm.R1, uint32(i.size))
 	e.jump(asm.JGT.Reg(asm.R2, have, ""), e.end)
 	e.emit(asm.Add.Reg(asm.R1, input))
 	e.fetch(i, asm.R1, inputSnapshot)
@@ -128,11 +134,8 @@ func (e *emitter) loadAnywhere(i instruction) {
 // read reads from the packet what is not in the snapshot. Its offset is in R1.
 func (e *emitter) read(i instruction) {
 	size := int32(max(1, i.size))
-	e.emit(
-		asm.Mov.Reg(asm.R2, asm.R1),
-		asm.Add.Imm(asm.R2, size),
-		asm.LoadMem(asm.R3, input, inputLinear, asm.Word),
-	)
+	e.sum(asm.R2, asm.R1, uint32(size))
+	e.emit(asm.LoadMem(asm.R3, input, inputLinear, asm.Word))
 	e.jump(asm.JGT.Reg(asm.R2, asm.R3, ""), e.end)
 	e.emit(
 		asm.LoadMem(asm.R3, input, inputStart, asm.DWord),

@@ -60,13 +60,24 @@ type kernelSubject struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kernelMapSubjects    = "subjects"
-	kernelProgAskMeta    = "ask_meta"
-	kernelProgAskNothing = "ask_nothing"
-	kernelProgAskPacket  = "ask_packet"
-	kernelProgTrace      = "trace"
-	kernelVarKeepLink    = "keep_link"
-	kernelVarKeepVerdict = "keep_verdict"
+	kernelMapSubjects      = "subjects"
+	kernelProgAskMeta      = "ask_meta"
+	kernelProgAskNothing   = "ask_nothing"
+	kernelProgAskPacket    = "ask_packet"
+	kernelProgExpect       = "expect"
+	kernelProgReal         = "real"
+	kernelProgTrace        = "trace"
+	kernelVarKeepLink      = "keep_link"
+	kernelVarKeepNet       = "keep_net"
+	kernelVarKeepNetDevice = "keep_net_device"
+	kernelVarKeepNfConn    = "keep_nf_conn"
+	kernelVarKeepSkBuff    = "keep_sk_buff"
+	kernelVarKeepVerdict   = "keep_verdict"
+	kernelVarMetaVerdict   = "meta_verdict"
+	kernelVarPacketVerdict = "packet_verdict"
+	kernelVarPackets       = "packets"
+	kernelVarQuestion      = "question"
+	kernelVarTask          = "task"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -114,6 +125,8 @@ type kernelProgramSpecs struct {
 	AskMeta    *ebpf.ProgramSpec `ebpf:"ask_meta"`
 	AskNothing *ebpf.ProgramSpec `ebpf:"ask_nothing"`
 	AskPacket  *ebpf.ProgramSpec `ebpf:"ask_packet"`
+	Expect     *ebpf.ProgramSpec `ebpf:"expect"`
+	Real       *ebpf.ProgramSpec `ebpf:"real"`
 	Trace      *ebpf.ProgramSpec `ebpf:"trace"`
 }
 
@@ -128,8 +141,17 @@ type kernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
-	KeepLink    *ebpf.VariableSpec `ebpf:"keep_link"`
-	KeepVerdict *ebpf.VariableSpec `ebpf:"keep_verdict"`
+	KeepLink      *ebpf.VariableSpec `ebpf:"keep_link"`
+	KeepNet       *ebpf.VariableSpec `ebpf:"keep_net"`
+	KeepNetDevice *ebpf.VariableSpec `ebpf:"keep_net_device"`
+	KeepNfConn    *ebpf.VariableSpec `ebpf:"keep_nf_conn"`
+	KeepSkBuff    *ebpf.VariableSpec `ebpf:"keep_sk_buff"`
+	KeepVerdict   *ebpf.VariableSpec `ebpf:"keep_verdict"`
+	MetaVerdict   *ebpf.VariableSpec `ebpf:"meta_verdict"`
+	PacketVerdict *ebpf.VariableSpec `ebpf:"packet_verdict"`
+	Packets       *ebpf.VariableSpec `ebpf:"packets"`
+	Question      *ebpf.VariableSpec `ebpf:"question"`
+	Task          *ebpf.VariableSpec `ebpf:"task"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -165,8 +187,17 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
-	KeepLink    *ebpf.Variable `ebpf:"keep_link"`
-	KeepVerdict *ebpf.Variable `ebpf:"keep_verdict"`
+	KeepLink      *ebpf.Variable `ebpf:"keep_link"`
+	KeepNet       *ebpf.Variable `ebpf:"keep_net"`
+	KeepNetDevice *ebpf.Variable `ebpf:"keep_net_device"`
+	KeepNfConn    *ebpf.Variable `ebpf:"keep_nf_conn"`
+	KeepSkBuff    *ebpf.Variable `ebpf:"keep_sk_buff"`
+	KeepVerdict   *ebpf.Variable `ebpf:"keep_verdict"`
+	MetaVerdict   *ebpf.Variable `ebpf:"meta_verdict"`
+	PacketVerdict *ebpf.Variable `ebpf:"packet_verdict"`
+	Packets       *ebpf.Variable `ebpf:"packets"`
+	Question      *ebpf.Variable `ebpf:"question"`
+	Task          *ebpf.Variable `ebpf:"task"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.
@@ -176,6 +207,8 @@ type kernelPrograms struct {
 	AskMeta    *ebpf.Program `ebpf:"ask_meta"`
 	AskNothing *ebpf.Program `ebpf:"ask_nothing"`
 	AskPacket  *ebpf.Program `ebpf:"ask_packet"`
+	Expect     *ebpf.Program `ebpf:"expect"`
+	Real       *ebpf.Program `ebpf:"real"`
 	Trace      *ebpf.Program `ebpf:"trace"`
 }
 
@@ -184,6 +217,8 @@ func (p *kernelPrograms) Close() error {
 		p.AskMeta,
 		p.AskNothing,
 		p.AskPacket,
+		p.Expect,
+		p.Real,
 		p.Trace,
 	)
 }
