@@ -94,6 +94,9 @@ func readClassic(text string) (*program, *refusal) {
 func blocksOf(code []classic) (*program, *refusal) {
 	begins := map[int]bool{0: true}
 	for n, i := range code {
+		if err := i.check(); err != nil {
+			return nil, err
+		}
 		for _, target := range i.targets() {
 			if n+1+target >= len(code) {
 				return nil, refuse(i.span, "it goes on behind the end of the program")
@@ -101,19 +104,36 @@ func blocksOf(code []classic) (*program, *refusal) {
 			begins[n+1+target] = true
 		}
 	}
-	blocks := make(map[int]*block)
 	end := len(code)
+	if last := code[end-1]; last.op&7 != unix.BPF_RET {
+		return nil, refuse(last.span, "the program must end with a return")
+	}
+	blocks := make(map[int]*block)
 	for n := end - 1; n >= 0; n-- {
 		if !begins[n] {
 			continue
 		}
-		b, err := blockOf(code, n, end, blocks)
-		if err != nil {
-			return nil, err
-		}
-		blocks[n], end = b, n
+		blocks[n], end = blockOf(code, n, end, blocks), n
 	}
 	return &program{blocks[0]}, nil
+}
+
+// check refuses an instruction that has no meaning, whether it is reached or not.
+func (i classic) check() *refusal {
+	switch i.op & 7 {
+	case unix.BPF_RET:
+		if i.op != unix.BPF_RET|unix.BPF_K && i.op != unix.BPF_RET|unix.BPF_A {
+			return refuse(i.span, "there is no return of that code")
+		}
+	case unix.BPF_JMP:
+		if _, ok := i.test(); !ok {
+			return refuse(i.span, "there is no jump of that code")
+		}
+	default:
+		_, err := i.instruction()
+		return err
+	}
+	return nil
 }
 
 // targets are how many instructions may be skipped behind a jump.
@@ -128,50 +148,36 @@ func (i classic) targets() []int {
 }
 
 // blockOf makes a block of the instructions from one on up to, and without, another.
-func blockOf(code []classic, from, to int, blocks map[int]*block) (*block, *refusal) {
-	b := &block{}
+func blockOf(code []classic, from, to int, blocks map[int]*block) *block {
+	b := &block{yes: blocks[to], no: blocks[to]}
 	for n := from; n < to; n++ {
 		switch i := code[n]; i.op & 7 {
 		case unix.BPF_RET:
-			return b.ret(i)
+			b.ret(i)
+			return b
 		case unix.BPF_JMP:
-			t, ok := i.test()
-			if !ok {
-				return nil, refuse(i.span, "there is no jump of that code")
-			}
 			targets := i.targets()
-			b.test, b.yes, b.no = t, blocks[n+1+targets[0]], blocks[n+1+targets[len(targets)-1]]
-			return b, nil
+			b.test, _ = i.test()
+			b.yes, b.no = blocks[n+1+targets[0]], blocks[n+1+targets[len(targets)-1]]
+			return b
 		default:
-			instruction, err := i.instruction()
-			if err != nil {
-				return nil, err
-			}
+			instruction, _ := i.instruction()
 			b.code = append(b.code, instruction)
 		}
 	}
-	if to == len(code) {
-		return nil, refuse(code[to-1].span, "the program must end with a return")
-	}
-	b.yes, b.no = blocks[to], blocks[to]
-	return b, nil
+	return b
 }
 
 // ret ends a block: the packet matches if the number that is returned is not zero.
-func (b *block) ret(i classic) (*block, *refusal) {
-	switch i.op {
-	case unix.BPF_RET | unix.BPF_K:
-		b.yes = reject
-		if i.k != 0 {
-			b.yes = accept
-		}
-		b.no = b.yes
-	case unix.BPF_RET | unix.BPF_A:
+func (b *block) ret(i classic) {
+	switch {
+	case i.op == unix.BPF_RET|unix.BPF_A:
 		b.test, b.yes, b.no = test{comparison: equal}, reject, accept
+	case i.k != 0:
+		b.yes, b.no = accept, accept
 	default:
-		return nil, refuse(i.span, "there is no return of that code")
+		b.yes, b.no = reject, reject
 	}
-	return b, nil
 }
 
 func (i classic) test() (test, bool) {

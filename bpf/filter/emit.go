@@ -29,8 +29,8 @@ const (
 	have  = asm.R9 // bytes of the packet that are in the snapshot
 )
 
-// Where on the stack the memory of a program is, of which each word takes eight bytes, and what is read from behind the
-// snapshot.
+// Where on the stack is what was read from behind the snapshot, and below it the memory of a program, as much as it uses. Each
+// word takes eight bytes, so that the verifier remembers what is in it.
 const (
 	stackRead   = -8
 	stackMemory = -16
@@ -43,12 +43,13 @@ type emitter struct {
 	snapshot                         uint32 // bytes that are read into it
 	accepted, rejected, unknown, end int    // labels; at end, R2 is how long the packet would have to be
 	ends                             map[uint32]int
-	later                            []func() // writes what is seldom gone through
+	memory                           map[uint32]int16 // where on the stack the program's words are
+	later                            []func()         // writes what is seldom gone through
 }
 
 // emitPacket returns the function filter_packet.
 func emitPacket(p *Packet) (asm.Instructions, error) {
-	e := &emitter{assembler: newAssembler(), ends: make(map[uint32]int)}
+	e := &emitter{assembler: newAssembler(), ends: make(map[uint32]int), memory: make(map[uint32]int16)}
 	e.accepted, e.rejected, e.unknown, e.end = e.label(), e.label(), e.label(), e.label()
 	var programs []*program
 	for _, program := range p.programs {
@@ -57,7 +58,7 @@ func emitPacket(p *Packet) (asm.Instructions, error) {
 			e.snapshot = max(e.snapshot, program.needs())
 		}
 	}
-	e.begin(programs)
+	e.begin()
 	labels := make(map[*program]int)
 	for _, program := range programs {
 		labels[program] = e.label()
@@ -102,7 +103,7 @@ func (i instruction) last() (last uint64, ok bool) {
 }
 
 // begin fills the snapshot and clears the registers.
-func (e *emitter) begin(programs []*program) {
+func (e *emitter) begin() {
 	e.jump(asm.JEq.Imm(asm.R1, 0, ""), e.unknown)
 	e.emit(asm.Mov.Reg(input, asm.R1))
 	if e.snapshot > 0 {
@@ -123,18 +124,7 @@ func (e *emitter) begin(programs []*program) {
 		e.place(nothing)
 	}
 	e.emit(asm.Mov.Imm(regA, 0), asm.Mov.Imm(regX, 0))
-	var used registers
-	for _, p := range programs {
-		used |= p.registers()
-	}
-	for word := range uint32(memoryWords) {
-		if used&wordRegister(word) != 0 {
-			e.emit(asm.StoreMem(asm.RFP, memoryAt(word), regA, asm.DWord))
-		}
-	}
 }
-
-func memoryAt(word uint32) int16 { return int16(stackMemory - 8*int(word)) }
 
 // registers are those that a program uses.
 func (p *program) registers() (all registers) {
@@ -191,6 +181,13 @@ func (e *emitter) verdicts() {
 
 // program writes the blocks in their order.
 func (e *emitter) program(p *program) {
+	clear(e.memory)
+	for word := range uint32(memoryWords) {
+		if p.registers()&wordRegister(word) != 0 {
+			e.memory[word] = int16(stackMemory - 8*len(e.memory))
+			e.emit(asm.StoreMem(asm.RFP, e.memory[word], regA, asm.DWord))
+		}
+	}
 	order := p.order()
 	labels := map[*block]int{accept: e.accepted, reject: e.rejected}
 	for _, b := range order {

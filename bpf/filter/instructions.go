@@ -25,13 +25,13 @@ func (e *emitter) instruction(i instruction) {
 	case tagged:
 		e.emit(asm.LoadMem(regA, input, inputVLAN, asm.Byte))
 	case recallA:
-		e.emit(asm.LoadMem(regA, asm.RFP, memoryAt(i.value), asm.DWord))
+		e.emit(asm.LoadMem(regA, asm.RFP, e.memory[i.value], asm.DWord))
 	case recallX:
-		e.emit(asm.LoadMem(regX, asm.RFP, memoryAt(i.value), asm.DWord))
+		e.emit(asm.LoadMem(regX, asm.RFP, e.memory[i.value], asm.DWord))
 	case keepA:
-		e.emit(asm.StoreMem(asm.RFP, memoryAt(i.value), regA, asm.DWord))
+		e.emit(asm.StoreMem(asm.RFP, e.memory[i.value], regA, asm.DWord))
 	case keepX:
-		e.emit(asm.StoreMem(asm.RFP, memoryAt(i.value), regX, asm.DWord))
+		e.emit(asm.StoreMem(asm.RFP, e.memory[i.value], regX, asm.DWord))
 	case copyToX:
 		e.emit(asm.Mov.Reg(regX, regA))
 	case copyToA:

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 type kind uint8
@@ -119,8 +120,8 @@ func lexOne(rest string, at int) (token, error) {
 		t.value = uint32(value)
 	case address6:
 		if t.text == "" {
-			letter := []rune(rest)[0]
-			return t, refuse(span{at, at + len(string(letter))}, "%q has no meaning here", letter)
+			letter, size := utf8.DecodeRuneInString(rest)
+			return t, refuse(span{at, at + size}, "%q has no meaning here", letter)
 		}
 	}
 	return t, nil

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // metaNode is a condition about metadata.
@@ -60,12 +61,12 @@ func lexMeta(expression string) ([]token, error) {
 				t = token{kind: f.kind, text: text}
 			}
 		}
-		switch letter := []rune(expression[at:])[0]; {
+		switch letter, size := utf8.DecodeRuneInString(expression[at:]); {
 		case t.text != "":
 		case letter == '"' || letter == '\'':
 			return nil, refuse(span{at, at + 1}, "this quote is not closed")
 		default:
-			return nil, refuse(span{at, at + len(string(letter))}, "%q has no meaning here", letter)
+			return nil, refuse(span{at, at + size}, "%q has no meaning here", letter)
 		}
 		t.span = span{at, at + len(t.text)}
 		at = t.end

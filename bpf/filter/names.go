@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -67,26 +68,16 @@ func (q qualifiers) service(t token, text string) (uint16, []uint32, error) {
 			return 0, nil, refuse(t.span, "there is no port called %q%s", text, rangeHint(text))
 		}
 	}
-	switch q.proto {
-	case "tcp":
-		if s.tcp == 0 {
-			return 0, nil, refuse(q.to(t.span), "port %s is one of udp", text)
-		}
-	case "udp":
-		if s.udp == 0 {
-			return 0, nil, refuse(q.to(t.span), "port %s is one of tcp", text)
-		}
-	}
-	// As in libpcap: if the name is used by one protocol only, or by two for different ports, the first one's is meant.
+	// As for libpcap: without a protocol, a name that two use for different ports is the first one's.
 	switch {
+	case q.proto == "tcp" && s.tcp != 0, q.proto == "" && s.tcp != 0 && s.tcp != s.udp:
+		return s.tcp, []uint32{ipTCP}, nil
+	case q.proto == "udp" && s.udp != 0, q.proto == "" && s.tcp == 0:
+		return s.udp, []uint32{ipUDP}, nil
 	case s.tcp == s.udp:
 		return s.tcp, q.transports(), nil
-	case s.tcp != 0 && q.proto == "sctp", s.tcp == 0 && q.proto == "sctp":
-		return 0, nil, refuse(q.to(t.span), "port %s is none of sctp", text)
-	case s.tcp != 0:
-		return s.tcp, []uint32{ipTCP}, nil
 	}
-	return s.udp, []uint32{ipUDP}, nil
+	return 0, nil, refuse(q.to(t.span), "port %s is none of %s", text, q.proto)
 }
 
 // rangeHint explains a range where one port is expected.
@@ -124,7 +115,7 @@ func serviceInFile(text string) (s service, ok bool) {
 	eachLine(servicesFile, func(names []string, value string) {
 		port, proto, _ := strings.Cut(value, "/")
 		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || !contains(names, text) {
+		if err != nil || !slices.Contains(names, text) {
 			return
 		}
 		switch {
@@ -140,20 +131,11 @@ func serviceInFile(text string) (s service, ok bool) {
 func protocolInFile(text string) (number uint32, ok bool) {
 	eachLine(protocolsFile, func(names []string, value string) {
 		n, err := strconv.ParseUint(value, 10, 8)
-		if err == nil && !ok && contains(names, text) {
+		if err == nil && !ok && slices.Contains(names, text) {
 			number, ok = uint32(n), true
 		}
 	})
 	return number, ok
-}
-
-func contains(names []string, text string) bool {
-	for _, n := range names {
-		if n == text {
-			return true
-		}
-	}
-	return false
 }
 
 // eachLine reads a file whose lines are a name, a value, other names, and a comment after "#". A file that is not there has no

@@ -87,12 +87,10 @@ func (q qualifiers) number(n number32) (node, error) {
 
 // within is the protocol whose header holds another's number.
 func (q qualifiers) within() string {
-	switch proto := q.link(); proto {
-	case "is-is":
+	if q.proto == "is-is" {
 		return "isis"
-	default:
-		return proto
 	}
+	return q.link()
 }
 
 func (q qualifiers) address4(where span, address, mask uint32) (node, error) {

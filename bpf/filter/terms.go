@@ -17,8 +17,9 @@ func (p *parser) term() (operand, error) {
 	}
 	if proto, ok := protocols[t.text]; ok {
 		p.next()
-		if n := p.cast(t); n != nil {
-			return operand{node: n}, p.checkCast(t, n)
+		if kind, ok := p.accept("broadcast", "multicast"); ok {
+			n, err := cast(t, kind)
+			return operand{node: n}, err
 		}
 		if p.peek().is(qualifierWords...) {
 			return p.qualified(t)
@@ -79,37 +80,24 @@ func (p *parser) direction(first token) direction {
 	return dir
 }
 
-// cast reads "broadcast" and "multicast"; nil if the next word is neither.
-func (p *parser) cast(of token) node {
-	kind, ok := p.accept("broadcast", "multicast")
-	if !ok {
-		return nil
+// cast is "broadcast" or "multicast" behind a protocol.
+func cast(proto, kind token) (node, error) {
+	of := proto.text
+	if protocols[of].isLink() {
+		of = "ether"
 	}
-	name := of.text
-	if of.kind == end || protocols[name].isLink() {
-		name = "ether"
+	where := proto.to(kind.span)
+	switch {
+	case kind.is("broadcast") && of == "ip6":
+		return nil, refuse(where, "IPv6 has no broadcast: there is ip6 multicast")
+	case kind.is("broadcast") && of != "ether" && of != "ip":
+		return nil, refuse(where, "%s has no broadcast: there is ether broadcast and ip broadcast", of)
+	case kind.is("broadcast"):
+		return broadcastNode{where, of}, nil
+	case of != "ether" && of != "ip" && of != "ip6":
+		return nil, refuse(where, "%s has no multicast: there is ether multicast, ip multicast and ip6 multicast", of)
 	}
-	if kind.is("broadcast") {
-		return broadcastNode{of.to(kind.span), name}
-	}
-	return multicastNode{of.to(kind.span), name}
-}
-
-func (p *parser) checkCast(of token, n node) error {
-	switch n := n.(type) {
-	case broadcastNode:
-		if n.of == "ip6" {
-			return refuse(n.span, "IPv6 has no broadcast: there is ip6 multicast")
-		}
-		if n.of != "ether" && n.of != "ip" {
-			return refuse(of.span, "%s has no broadcast: there is ether broadcast and ip broadcast", of.text)
-		}
-	case multicastNode:
-		if n.of != "ether" && n.of != "ip" && n.of != "ip6" {
-			return refuse(of.span, "%s has no multicast: there is ether multicast, ip multicast and ip6 multicast", of.text)
-		}
-	}
-	return nil
+	return multicastNode{where, of}, nil
 }
 
 // special reads what follows a word that is neither a protocol nor a qualifier.
