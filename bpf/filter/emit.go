@@ -68,9 +68,7 @@ func emitPacket(p *Packet) (asm.Instructions, error) {
 		e.place(labels[program])
 		e.program(program)
 	}
-	for len(e.later) > 0 {
-		write := e.later[0]
-		e.later = e.later[1:]
+	for _, write := range e.later {
 		write()
 	}
 	e.verdicts()
@@ -182,8 +180,9 @@ func (e *emitter) verdicts() {
 // program writes the blocks in their order.
 func (e *emitter) program(p *program) {
 	clear(e.memory)
+	used := p.registers()
 	for word := range uint32(memoryWords) {
-		if p.registers()&wordRegister(word) != 0 {
+		if used&wordRegister(word) != 0 {
 			e.memory[word] = int16(stackMemory - 8*len(e.memory))
 			e.emit(asm.StoreMem(asm.RFP, e.memory[word], regA, asm.DWord))
 		}

@@ -164,3 +164,37 @@ func (m expressionMaker) access(index string) string {
 	return pick(m.packetMaker, "ether", "ip", "ip", "ip6", "arp", "tcp", "tcp", "udp", "icmp", "icmp6", "sctp") +
 		"[" + index + pick(m.packetMaker, "", "", ":1", ":2", ":4") + "]"
 }
+
+// classic is a program of classic BPF as text, of instructions that come one after the other without any sense.
+func (m expressionMaker) classic() string {
+	n := 4 + m.IntN(20)
+	lines := []string{fmt.Sprint(n)}
+	for i := range n {
+		left := n - i - 2 // that a jump can skip
+		k := pick(m.packetMaker, 0, 1, 2, 4, 8, 12, 14, 20, 23, 60, 100, 126, 127, 128, 300, 0x7fffffff, 0xffffff00)
+		op, yes, no := 0, 0, 0
+		switch {
+		case i == n-1:
+			op = pick(m.packetMaker, 0x06, 0x16)
+		case left > 0 && m.IntN(4) == 0:
+			op = pick(m.packetMaker, 0x15, 0x1d, 0x25, 0x2d, 0x35, 0x3d, 0x45, 0x4d)
+			yes, no = m.IntN(min(left, 6)+1), m.IntN(min(left, 6)+1)
+		default:
+			op = pick(m.packetMaker, 0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0xb1, 0xb1, 0x00, 0x01, 0x80, 0x81, 0x60, 0x61, 0x02, 0x03,
+				0x04, 0x0c, 0x14, 0x1c, 0x24, 0x2c, 0x34, 0x3c, 0x44, 0x4c, 0x54, 0x5c, 0x64, 0x6c, 0x74, 0x7c, 0x94, 0x9c, 0xa4, 0xac,
+				0x07, 0x87, 0x07, 0x87)
+		}
+		switch op {
+		case 0x20, 0x28, 0x30:
+			k &= 0x7fffffff // above is what is not in packets
+		case 0x60, 0x61, 0x02, 0x03:
+			k %= 3 // few words, so that what is kept is used
+		case 0x64, 0x74:
+			k %= 32
+		case 0x34, 0x94:
+			k |= 1
+		}
+		lines = append(lines, fmt.Sprintf("%d %d %d %d", op, yes, no, k))
+	}
+	return strings.Join(lines, "\n")
+}

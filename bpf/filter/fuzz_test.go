@@ -130,6 +130,9 @@ func FuzzClassic(f *testing.F) {
 		text := &strings.Builder{}
 		fmt.Fprintf(text, "%d\n", len(code)/4)
 		for i := 0; i+4 <= len(code); i += 4 {
+			if code[i] == 0x81 {
+				return // X = length, which golang.org/x/net/bpf takes for A = length
+			}
 			raw = append(raw, bpf.RawInstruction{Op: uint16(code[i]), Jt: code[i+1], Jf: code[i+2], K: uint32(code[i+3])})
 			fmt.Fprintf(text, "%d %d %d %d\n", code[i], code[i+1], code[i+2], code[i+3])
 		}
