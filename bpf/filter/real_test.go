@@ -129,7 +129,7 @@ func (k *kernelTest) observe(packet *Packet, meta *Meta, send func()) (verdicts 
 	collection, err := ebpf.NewCollection(spec)
 	qt.Assert(k, qt.IsNil(err))
 	defer collection.Close()
-	probe, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: "net_dev_queue", Program: collection.Programs["real"]})
+	probe, err := link.AttachTracing(link.TracingOptions{Program: collection.Programs["real"]})
 	qt.Assert(k, qt.IsNil(err))
 	defer func() { qt.Check(k, qt.IsNil(probe.Close())) }()
 	send()

@@ -3,7 +3,6 @@
 // Programs that ask filters about what a test has put into a map, in the way in which the tracker asks about packets.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
 
 #include "../filter.h"
 
@@ -247,20 +246,21 @@ volatile __u32 packets;
 volatile __u32 packet_verdict;
 volatile __u32 meta_verdict;
 
-// Asks both filters about a real packet, the first one that the test sends. What follows may be the other end's answer.
-SEC("raw_tp")
-int real(struct bpf_raw_tracepoint_args *ctx)
+// Asks both filters about a real packet, the first one that the test sends. What follows may be the other end's answer. As in the
+// tracker, skb is a pointer to the verifier, and a number to the filters.
+SEC("tp_btf/net_dev_queue")
+int real(__u64 *ctx)
 {
-	struct sk_buff___kernel *skb = (void *)ctx->args[0];
-	__u32 mac = BPF_CORE_READ(skb, mac_header), tail = BPF_CORE_READ(skb, tail);
+	struct sk_buff___kernel *skb = (void *)ctx[0];
+	__u32 mac = skb->mac_header, tail = skb->tail;
 	struct filter_input in = {};
 
 	if (bpf_get_current_pid_tgid() >> 32 != task || tail <= mac || packets++)
 		return 0;
-	in.skb = ctx->args[0];
-	in.start = (__u64)BPF_CORE_READ(skb, head) + mac;
+	in.skb = (__u64)skb;
+	in.start = (__u64)skb->head + mac;
 	in.linear = tail - mac;
-	in.len = in.linear + BPF_CORE_READ(skb, data_len);
+	in.len = in.linear + skb->data_len;
 	in.link = FILTER_ETHERNET;
 	packet_verdict = filter_packet(&in);
 	meta_verdict = filter_meta(&in);
