@@ -38,7 +38,6 @@ func (r *resolver) resolveBoth(left, right metaNode) error {
 
 // field is a member of a struct or union, with the ones in the middle that have no names.
 type field struct {
-	of     btf.Type
 	member btf.Member
 	offset btf.Bits
 	typ    btf.Type // without typedefs and qualifiers
@@ -85,7 +84,7 @@ func findField(of btf.Type, step metaStep) (field, error) {
 	eachField(of, 0, func(m btf.Member, offset btf.Bits) {
 		names = append(names, m.Name)
 		if m.Name == step.name && found == nil {
-			found = &field{of, m, offset, btf.UnderlyingType(m.Type)}
+			found = &field{m, offset, btf.UnderlyingType(m.Type)}
 		}
 	})
 	if found == nil {

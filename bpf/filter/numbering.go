@@ -4,7 +4,7 @@ package filter
 // nothing.
 type value int32
 
-// expression says how a value comes about.
+// valueKey says how a value comes about: values of the same key are the same.
 type valueKey struct {
 	opcode
 	operation

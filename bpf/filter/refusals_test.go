@@ -23,8 +23,8 @@ var refusedExpressions = []string{
 	"ip host fd00::1", "ip6 host 10.0.0.1", "ether host 10.0.0.1", "tcp host 10.0.0.1", "host 02:00:00:00:00:01",
 	"ether host 02:00:00:00:00", "host 1:2:3:4:5", "host fd00:1:2", "port 10.0.0.1", "ether net 10", "host 80-90",
 	// Ports and protocols.
-	"port htpp", "port 65536", "port 80-90", "portrange http", "portrange 1-2-3", "portrange 80-nobody", "udp port ssh",
-	"tcp port tftp", "sctp port ssh", "ip port 80", "icmp port 80", "arp port 80", "ip proto tcp", "ip proto nothing", "ip proto 256",
+	"port htpp", "port 65536", "port 80-90", "portrange http", "portrange 1-2-3", "portrange 80-nobody",
+	"tcp port vxlan", "ip port 80", "icmp port 80", "arp port 80", "ip proto tcp", "ip proto nothing", "ip proto 256",
 	"ether proto 65536", "ether proto ipp", "iso proto 300", "isis proto lsp", "tcp proto 6", "src proto 6", "ip protochain 6",
 	"gateway 10.0.0.1", "gateway router and port 80", "arp broadcast", "ip6 broadcast", "tcp multicast", "ether", "ether tcp",
 	// Numbers.
