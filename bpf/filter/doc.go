@@ -57,8 +57,20 @@
 // Types come from the kernel's BTF, or that of a module. Bit fields, signs and enumerations are as in C; strings are whole arrays of
 // char, or what a pointer to char points to, up to 63 letters.
 //
-// A term that an address of zero is in the way of does not hold, whatever its operator: sk_buff.dev.name != "lo" is about packets
-// that have a device. An address that cannot be read makes the verdict unknown.
+// A term that leads through an address of zero does not hold, whatever its operator: sk_buff.dev.name != "lo" is about packets that
+// have a device. An address that cannot be read makes the verdict unknown.
+//
+// # Asking in the kernel
+//
+// A program that includes filter.h calls its functions with a struct filter_input. What is at its start is a header of Ethernet if
+// skb->mac_header is set and at least 14 bytes in front of skb->network_header, on a device whose type is ARPHRD_ETHER or
+// ARPHRD_LOOPBACK, or that is not known; otherwise the network header, if skb->protocol is that of IPv4 or IPv6; otherwise nothing
+// that a filter knows. The linear part ends at skb->tail, and skb->data_len is what is elsewhere. Pointers to typed memory may be
+// stored in it as they are.
+//
+// The verifier checks each function once for a program, whatever leads to the call. The input takes 160 bytes of the caller's stack,
+// which may be those of something that lives later. Filters by bytes take 8 bytes of their own, and as many for each intermediate
+// result; filters by metadata 8, or 72 to compare strings. Both work on Linux 6.1 and later.
 //
 // # How it works
 //
