@@ -253,7 +253,7 @@ func (i classic) load() (instruction, *refusal) {
 	case i.k == loadTagged:
 		return instruction{opcode: tagged}, nil
 	case i.k >= beyondPackets:
-		return l, refuse(i.span, "it asks the kernel for something that is not in the packet's bytes; only its VLAN tag is known here")
+		return l, refuse(i.span, "it asks the kernel for what is not in the packet's bytes; only its VLAN tag is known here")
 	}
 	return l, nil
 }

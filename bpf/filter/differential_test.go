@@ -53,7 +53,7 @@ func TestAgainstTcpdump(t *testing.T) {
 			t.Logf("says the same of all packets: %s", e)
 		}
 	}
-	qt.Check(t, qt.IsTrue(idle*10 < len(written)), qt.Commentf("%d of %d expressions say the same of all packets", idle, len(written)))
+	qt.Check(t, qt.IsTrue(idle*10 < len(written)), qt.Commentf("%d of %d say the same of all packets", idle, len(written)))
 	qt.Check(t, qt.IsTrue(d.count.matches*20 > d.count.answers), qt.Commentf("%+v", d.count))
 }
 
@@ -179,8 +179,9 @@ func answer(vm *bpf.VM, packet []byte) (Verdict, error) {
 	return Match, nil
 }
 
-// TestTagAgainstTcpdump compares filters on packets with a tag beside the data with what tcpdump compiles for a device, where it
-// asks the kernel for that tag. What is right of a vlan that was not evaluated it looks for elsewhere; so these begin with one.
+// TestTagAgainstTcpdump compares filters on packets with a tag beside the data with what tcpdump compiles for a device, where
+// it asks the kernel for that tag. What is right of a vlan that was not evaluated it looks for elsewhere; so these begin with
+// one.
 func TestTagAgainstTcpdump(t *testing.T) {
 	reference := newTcpdump(t)
 	needRoot(t) // to compile for a device

@@ -96,13 +96,15 @@ func (m expressionMaker) qualified(list bool) string {
 	dir := pick(m.packetMaker, "", "", "src ", "dst ", "src or dst ", "src and dst ", "dst or src ")
 	switch m.IntN(7) {
 	case 0:
-		return pick(m.packetMaker, "", "ip ", "arp ") + dir + "host " + m.list(list, func() string { return pick(m.packetMaker, hosts4...) })
+		return pick(m.packetMaker, "", "ip ", "arp ") + dir + "host " +
+			m.list(list, func() string { return pick(m.packetMaker, hosts4...) })
 	case 1:
-		return pick(m.packetMaker, "", "ip6 ") + dir + "host " + m.list(list, func() string { return pick(m.packetMaker, hosts6...) })
+		return pick(m.packetMaker, "", "ip6 ") + dir + "host " +
+			m.list(list, func() string { return pick(m.packetMaker, hosts6...) })
 	case 2:
 		return dir + "net " + m.list(list, func() string {
-			return pick(m.packetMaker, "10", "10.0", "192.168.1", "10.0.0.0/8", "192.168.0.0/17", "0.0.0.0/0", "fd00::/8", "fd00::/31", "ff00::/9",
-				"172.16.0.0/12", "fd00:1:2:3::/64")
+			return pick(m.packetMaker, "10", "10.0", "192.168.1", "10.0.0.0/8", "192.168.0.0/17", "0.0.0.0/0", "fd00::/8",
+				"fd00::/31", "ff00::/9", "172.16.0.0/12", "fd00:1:2:3::/64")
 		})
 	case 3:
 		return pick(m.packetMaker, "", "tcp ", "udp ", "sctp ") + dir + "port " +
@@ -112,7 +114,8 @@ func (m expressionMaker) qualified(list bool) string {
 			return fmt.Sprintf("%d-%d", pick(m.packetMaker, ports...), pick(m.packetMaker, ports...))
 		})
 	case 5:
-		return "ether " + pick(m.packetMaker, "host ", "src ", "dst ") + m.list(list, func() string { return pick(m.packetMaker, macs...) })
+		return "ether " + pick(m.packetMaker, "host ", "src ", "dst ") +
+			m.list(list, func() string { return pick(m.packetMaker, macs...) })
 	}
 	return m.one(
 		func() string { return "ip proto " }, func() string { return "ip6 proto " }, func() string { return "proto " },
@@ -123,7 +126,8 @@ func (m expressionMaker) list(list bool, one func() string) string {
 	if !list {
 		return one()
 	}
-	return pick(m.packetMaker, "", "not ") + "(" + one() + " " + pick(m.packetMaker, "or", "and") + " " + pick(m.packetMaker, "", "not ") + one() + ")"
+	return pick(m.packetMaker, "", "not ") + "(" + one() + " " + pick(m.packetMaker, "or", "and") + " " +
+		pick(m.packetMaker, "", "not ") + one() + ")"
 }
 
 func (m expressionMaker) relation() string {
@@ -172,7 +176,7 @@ func (m expressionMaker) classic() string {
 	for i := range n {
 		left := n - i - 2 // that a jump can skip
 		k := pick(m.packetMaker, 0, 1, 2, 4, 8, 12, 14, 20, 23, 60, 100, 126, 127, 128, 300, 0x7fffffff, 0xffffff00)
-		op, yes, no := 0, 0, 0
+		var op, yes, no int
 		switch {
 		case i == n-1:
 			op = pick(m.packetMaker, 0x06, 0x16)

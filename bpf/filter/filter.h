@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// Filters: what they are asked about, and what they answer. The functions here match everything; before the programs are loaded,
-// package filter puts what it has compiled in their place.
+// Filters: what they are asked about, and what they answer. The functions here match everything; before the programs are
+// loaded, package filter puts what it has compiled in their place.
 #ifndef WAYBILL_FILTER_H
 #define WAYBILL_FILTER_H
 

@@ -96,8 +96,9 @@ func (k *kernelTest) ask(program *ebpf.Program) Verdict {
 	return Verdict(result)
 }
 
-// TestKernelAgrees runs the instructions that are injected, on packets that are read as the tracker reads them, and compares with
-// the evaluator: on whole packets and on ones of which only the beginning is in one piece, with and without a tag beside the data.
+// TestKernelAgrees runs the instructions that are injected, on packets that are read as the tracker reads them, and compares
+// with the evaluator: on whole packets and on ones of which only the beginning is in one piece, with and without a tag beside
+// the data.
 func TestKernelAgrees(t *testing.T) {
 	k := newKernelTest(t)
 	var filters []*Packet
@@ -182,8 +183,8 @@ var benchmarked = []string{
 	"host 192.168.0.1 or 192.168.0.2 or 192.168.0.3 or 192.168.0.4 or 192.168.0.5 or 192.168.0.6 or 192.168.0.7 or 10.0.0.1",
 }
 
-// BenchmarkKernel measures what a filter costs the kernel for one packet, by the kernel's own clock: what asking it about a packet
-// that matches takes longer than asking nothing. The figure is the median of many rounds.
+// BenchmarkKernel measures what a filter costs the kernel for one packet, by the kernel's own clock: what asking it about a
+// packet that matches takes longer than asking nothing. The figure is the median of many rounds.
 func BenchmarkKernel(b *testing.B) {
 	k := newKernelTest(b)
 	nothing := k.mustLoad("ask_nothing")

@@ -21,8 +21,8 @@ type Types interface {
 	Modules() ([]string, error)
 }
 
-// CompileMeta compiles an expression about fields of struct sk_buff and of what they lead to. It fails with an [*Error] where the
-// expression is wrong, and with another error where the types cannot be read.
+// CompileMeta compiles an expression about fields of struct sk_buff and of what they lead to. It fails with an [*Error] where
+// the expression is wrong, and with another error where the types cannot be read.
 func CompileMeta(expression string, types Types) (*Meta, error) {
 	code, err := compileMeta(expression, types)
 	var r *refusal

@@ -7,8 +7,8 @@ import (
 	"github.com/go-quicktest/qt"
 )
 
-// TestBuiltinNames holds the tables that stand in for files to the files, where they are. Whether a port is one of TCP, UDP or both
-// is another matter in each distribution.
+// TestBuiltinNames holds the tables that stand in for files to the files, where they are. Whether a port is one of TCP, UDP
+// or both is another matter in each distribution.
 func TestBuiltinNames(t *testing.T) {
 	compared := 0
 	for name, want := range builtinServices {
@@ -29,12 +29,14 @@ func TestBuiltinNames(t *testing.T) {
 	t.Logf("%d names compared", compared)
 }
 
-// TestNames: what a name stands for, and in which protocols a port is looked for, whether a file tells it or a table. The names are
-// such that all files agree.
+// TestNames: what a name stands for, and in which protocols a port is looked for, whether a file tells it or a table. The
+// names are such that all files agree.
 func TestNames(t *testing.T) {
 	for name, number := range map[string]string{
-		"port domain": "port 53", "tcp port ssh": "tcp port 22", `udp port \geneve`: "udp port 6081", "port vxlan": "udp port 4789", "portrange ftp-data-21": "",
-		"portrange domain-vxlan": "portrange 53-4789", `port \domain`: "port 53", "ip proto ospf": "ip proto 89", `ip proto \tcp`: "ip proto 6",
+		"port domain": "port 53", "tcp port ssh": "tcp port 22", `udp port \geneve`: "udp port 6081",
+		"port vxlan": "udp port 4789", "portrange ftp-data-21": "",
+		"portrange domain-vxlan": "portrange 53-4789", `port \domain`: "port 53",
+		"ip proto ospf": "ip proto 89", `ip proto \tcp`: "ip proto 6",
 		"proto l2tp": "proto 115", "ether proto loopback": "ether proto 0x9000",
 	} {
 		got, err := parse(name)

@@ -113,7 +113,8 @@ func TestWithoutLink(t *testing.T) {
 	qt.Check(t, qt.Equals(mustCompile(t, "ip").Match(View{Data: packet}), Unknown), qt.Commentf("it begins with nothing known"))
 }
 
-// TestTagBesideData: the kernel keeps the outermost tag beside the data, where vlan finds it too, and what is behind is not moved.
+// TestTagBesideData: the kernel keeps the outermost tag beside the data, where vlan finds it too, and what is behind is not
+// moved.
 func TestTagBesideData(t *testing.T) {
 	m := newPacketMaker(6)
 	frame := m.frameOf(m.over4(0))

@@ -1,9 +1,9 @@
 package filter
 
-// The intermediate form is the machine of classic BPF, to which pcap filters have been compiled since 1992: an accumulator A, an
-// index X, sixteen words of memory, and loads from the packet that end the program if there is no such byte. What differs is
-// only how it is written down: as blocks that end in one decision, so that no jump is too long, and each block is entered after
-// those that lead to it.
+// The intermediate form is the machine of classic BPF, to which pcap filters have been compiled since 1992: an accumulator A,
+// an index X, sixteen words of memory, and loads from the packet that end the program if there is no such byte. What differs
+// is only how it is written down: as blocks that end in one decision, so that no jump is too long, and each block is entered
+// after those that lead to it.
 
 // program decides on packets that begin in the same way.
 type program struct {

@@ -92,9 +92,9 @@ func TestRealPackets(t *testing.T) {
 		{datagram, "udp[8:4] = 0x61626364", fmt.Sprintf("sk_buff.dev.nd_net.net.ns.inum == %d", l.Inum()), [2]Verdict{Match, Match}},
 		{datagram, "len = 46", "sk_buff.len == 46", [2]Verdict{Match, Match}},
 		{datagram, "ip[200] = 0", "sk_buff.sk.__sk_common.skc_family == 2", [2]Verdict{NoMatch, Match}},
-		{datagram, "ether host 00:00:00:00:00:00 and not vlan", "sk_buff.protocol == 8 and not sk_buff.cloned", [2]Verdict{Match, Match}},
+		{datagram, "ether host 0:0:0:0:0:0 and not vlan", "sk_buff.protocol == 8 and not sk_buff.cloned", [2]Verdict{Match, Match}},
 		{datagram, "tcp or icmp", "sk_buff.skb_iif or sk_buff.mark == 1", [2]Verdict{NoMatch, NoMatch}},
-		{datagram, "ip proto 17 and ip dst 127.0.0.1", "sk_buff.dev.flags:0x8 and sk_buff.mark:0xff == 0x34", [2]Verdict{Match, Match}},
+		{datagram, "ip proto 17 and ip dst 127.0.0.1", "sk_buff.dev.flags:8 and sk_buff.mark:0xff == 0x34", [2]Verdict{Match, Match}},
 		{segment, fmt.Sprintf("tcp dst port %d", l.tcpPort), "sk_buff.len > 9000", [2]Verdict{Match, Match}},
 		{segment, "tcp[132] = 0x78", "sk_buff.data_len >= 9000", [2]Verdict{Unknown, Match}}, // in pages
 		{segment, "not tcp[132] = 0x78", "sk_buff.sk.sk_protocol == 6", [2]Verdict{Unknown, Match}},

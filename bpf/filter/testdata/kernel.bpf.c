@@ -246,8 +246,8 @@ volatile __u32 packets;
 volatile __u32 packet_verdict;
 volatile __u32 meta_verdict;
 
-// Asks both filters about a real packet, the first one that the test sends. What follows may be the other end's answer. As in the
-// tracker, skb is a pointer to the verifier, and a number to the filters.
+// Asks both filters about a real packet, the first one that the test sends. What follows may be the other end's answer. As
+// in the tracker, skb is a pointer to the verifier, and a number to the filters.
 SEC("tp_btf/net_dev_queue")
 int real(__u64 *ctx)
 {
