@@ -63,16 +63,25 @@ func openTracking(cookies []uint64, timing *laps) (*tracking, error) {
 	}
 	timing.lap("open the tracker")
 	t := &tracking{tracker: tracker}
-	if t.scope, err = tracker.Watch(cookies, t.sink); err == nil {
-		if err = t.scope.Arm(functions); err == nil {
-			timing.lap(fmt.Sprintf("arm %d functions", len(functions)))
-			t.before, err = t.scope.Account()
-		}
+	if err := t.arm(cookies); err != nil {
+		return nil, closeAfter(err, tracker)
 	}
-	if err != nil {
+	timing.lap(fmt.Sprintf("arm %d functions", len(functions)))
+	if t.before, err = t.scope.Account(); err != nil {
 		return nil, closeAfter(err, tracker)
 	}
 	return t, nil
+}
+
+func (t *tracking) arm(cookies []uint64) (err error) {
+	if t.scope, err = t.tracker.Watch(cookies); err != nil {
+		return err
+	}
+	observer, err := t.scope.Observe(t.sink)
+	if err != nil {
+		return err
+	}
+	return observer.Arm(functions)
 }
 
 // sink runs on the tracker's reading goroutine. A barrier is between it and those that read the counts.

@@ -28,7 +28,7 @@ func TestCloseDuringTraffic(t *testing.T) {
 
 	tracker, err := Open(Options{})
 	qt.Assert(t, qt.IsNil(err))
-	scope, err := tracker.Watch([]uint64{h.Cookie()}, h.sink)
+	scope, err := watch(tracker, h.sink, h.Cookie())
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(scope.Arm([]string{"ip_rcv"})))
 	closed := make(chan struct{})
@@ -85,14 +85,16 @@ func TestCloseDuringTraffic(t *testing.T) {
 	qt.Check(t, qt.HasLen(left, 0))
 }
 
-// TestArmClosedScope: what would be armed for nobody is not left attached.
-func TestArmClosedScope(t *testing.T) {
+// TestArmClosedObserver: what would be armed for nobody is not left attached.
+func TestArmClosedObserver(t *testing.T) {
 	tracker := sharedTracker(t)
 	scope := newHost(t).watch(t, tracker)
 	qt.Assert(t, qt.IsNil(scope.Close()))
 	before := len(tracker.probes.byRequest)
-	qt.Check(t, qt.ErrorMatches(scope.Arm([]string{"ip_forward", "ip_rcv"}), "observe ip_forward, ip_rcv: the scope is closed"))
+	qt.Check(t, qt.ErrorMatches(scope.Arm([]string{"ip_forward", "ip_rcv"}), "observe ip_forward, ip_rcv: the observer is closed"))
 	qt.Check(t, qt.Equals(len(tracker.probes.byRequest), before))
+	_, err := scope.Observe(func(*journey.Observation) {})
+	qt.Check(t, qt.ErrorMatches(err, "observe packets: the scope is closed"))
 }
 
 // TestTwoTrackers: each sees all of the traffic in its scope, though they share every function, and one goes on when the other
@@ -102,7 +104,7 @@ func TestTwoTrackers(t *testing.T) {
 	ns := newHost(t)
 	other := &host{NS: ns.NS, looks: make(map[uint64]journey.Event)}
 	firstScope, secondScope := ns.watch(t, first), other.watch(t, second)
-	for _, s := range []*Scope{firstScope, secondScope} {
+	for _, s := range []watched{firstScope, secondScope} {
 		qt.Assert(t, qt.IsNil(s.Arm([]string{"ip_rcv"})))
 	}
 	ns.send(t, 3)

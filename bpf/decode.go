@@ -49,7 +49,7 @@ type decoder struct {
 }
 
 // decode turns a record into an observation, which is valid until the next one. It answers nil for an event at a probe
-// that is not among the given ones: another scope armed it.
+// that is not among the given ones: another observer armed it.
 func (d *decoder) decode(raw []byte, h *trackerHeader, probes probeTable) (*journey.Observation, error) {
 	if int(h.Kind) >= len(kinds) || kinds[h.Kind] == 0 {
 		return nil, fmt.Errorf("read a record: unknown kind %d", h.Kind)
@@ -122,7 +122,7 @@ func (d *decoder) namespace(cookie uint64) *journey.NetNS {
 func (d *decoder) decodeSight(raw []byte, h *trackerHeader, to *journey.Observation, probes probeTable) (*journey.Observation, error) {
 	var wanted bool
 	if h.Probe == uint16(trackerLimitPROBE_KFREE_SKB) {
-		_, wanted = probes.get(h.Probe) // if not, the stack, if there is one, is for another scope
+		_, wanted = probes.get(h.Probe) // if not, the stack, if there is one, is for another observer
 		to.Probe = dropProbe
 	} else if to.Probe, wanted = probes.get(h.Probe); !wanted {
 		return d.decodeOthers(raw, h, to)
@@ -134,7 +134,7 @@ func (d *decoder) decodeSight(raw []byte, h *trackerHeader, to *journey.Observat
 	return to, d.decodeStack(raw, to, eventSize(h))
 }
 
-// decodeOthers reads an event that another scope armed. If the packet's look came with it, it is told here only.
+// decodeOthers reads an event that another observer armed. If the packet's look came with it, it is told here only.
 func (d *decoder) decodeOthers(raw []byte, h *trackerHeader, to *journey.Observation) (*journey.Observation, error) {
 	if h.Has&^hasStack != uint8(trackerSectionHAS_LOOK) {
 		return nil, nil

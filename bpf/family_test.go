@@ -19,33 +19,33 @@ import (
 )
 
 // eachWay runs a test with functions observed as the tracker chooses on this kernel, which is by hooks, and by the programs
-// that many functions share. In CI it tries these on the stable kernel only: each tracker takes seconds.
+// that many functions share. In CI it tries these on the stable kernel only. The trackers are for all tests that leave them as
+// they are.
 func eachWay(t *testing.T, test func(t *testing.T, tracker *Tracker)) {
-	chosen := ""
-	ways := []string{""}
-	if os.Getenv("WAYBILL_KERNEL_ROLE") == "stable" || os.Getenv("CI") == "" {
-		ways = append(ways, kprobeMulti.name, kprobe.name)
+	chosen := sharedTracker(t).Features().Functions
+	t.Run("as the kernel allows", func(t *testing.T) { test(t, sharedTracker(t)) })
+	if chosen == fentry.name || os.Getenv("WAYBILL_KERNEL_ROLE") != "stable" && os.Getenv("CI") != "" {
+		return
 	}
-	for _, forced := range ways {
-		name := "as the kernel allows"
-		if forced != "" {
-			name = "by " + forced
-		}
-		t.Run(name, func(t *testing.T) {
-			if forced != "" && chosen == fentry.name {
-				return // there is no other
-			}
-			tracker := openTracker(t, Options{functions: forced})
-			features := tracker.Features()
-			t.Log(features)
-			if forced == "" {
-				chosen = features.Functions
-			} else {
-				qt.Assert(t, qt.Equals(features.Functions, forced))
-			}
-			test(t, tracker)
-		})
+	for _, forced := range []string{kprobeMulti.name, kprobe.name} {
+		t.Run("by "+forced, func(t *testing.T) { test(t, forcedTracker(t, forced)) })
 	}
+}
+
+var forcedTrackers = make(map[string]*Tracker)
+
+// forcedTracker observes functions in one way only. It is attached until the process ends.
+func forcedTracker(t *testing.T, functions string) *Tracker {
+	t.Helper()
+	tracker := forcedTrackers[functions]
+	if tracker == nil {
+		var err error
+		tracker, err = Open(Options{functions: functions})
+		qt.Assert(t, qt.IsNil(err))
+		forcedTrackers[functions] = tracker
+	}
+	qt.Assert(t, qt.Equals(tracker.Features().Functions, functions))
+	return tracker
 }
 
 // loadNFT loads a ruleset into a namespace, and the module with it.

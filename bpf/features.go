@@ -20,7 +20,7 @@ type Features struct {
 	NoFunctions string
 	// Functions is how programs get to the functions that match a pattern: "kprobe.multi", one program for all of them;
 	// "kprobe", the same where the kernel has no kprobe.multi and counts the kprobes that it skips; or "fentry", programs
-	// for each, everywhere else. Functions that [Scope.Arm] names one by one are observed by fentry if they let it, up to
+	// for each, everywhere else. Functions that [Observer.Arm] names one by one are observed by fentry if they let it, up to
 	// 64 in a call: arming takes longer, but nothing is ever skipped, and an event costs less. Returns are always observed
 	// by fentry and fexit, and tracepoints by programs that know their arguments' types.
 	Functions string
@@ -30,6 +30,9 @@ type Features struct {
 	// Absent lists, sorted, the functions that the tracker would have followed packets at and that this kernel does not
 	// have, because it has no need of them or made them part of others.
 	Absent []string
+	// Pages is whether those of a packet's first bytes are captured that are in pages, as TCP's payload is. It takes a kernel that
+	// tells where its variables are (CONFIG_KALLSYMS_ALL, as distributions have it).
+	Pages bool
 }
 
 // String is one line, for logs: "patterns by kprobe.multi, nftables verdicts".
@@ -38,6 +41,9 @@ func (f Features) String() string {
 		text := "tracepoints only: " + f.NoFunctions
 		if len(f.Absent) > 0 {
 			text += "; nothing at " + strings.Join(f.Absent, ", ")
+		}
+		if !f.Pages {
+			text += "; no bytes in pages"
 		}
 		return text
 	}
@@ -49,6 +55,9 @@ func (f Features) String() string {
 	}
 	if len(f.Absent) > 0 {
 		text += ", nothing at " + strings.Join(f.Absent, ", ")
+	}
+	if !f.Pages {
+		text += ", no bytes in pages"
 	}
 	return text
 }
@@ -70,6 +79,7 @@ func (t *Tracker) Features() Features {
 	if t.tier == Tracepoints {
 		return Features{
 			Tier: t.tier, NoFunctions: t.noFunction.Error(), NoVerdicts: t.noFunction.Error(), Absent: slices.Clone(t.absent),
+			Pages: t.pages,
 		}
 	}
 	return Features{
@@ -78,6 +88,7 @@ func (t *Tracker) Features() Features {
 		Verdicts:   t.nft.program != "",
 		NoVerdicts: t.nft.why,
 		Absent:     slices.Clone(t.absent),
+		Pages:      t.pages,
 	}
 }
 

@@ -9,10 +9,10 @@ import (
 )
 
 func TestFeaturesInWords(t *testing.T) {
-	qt.Check(t, qt.Equals(Features{Functions: "fentry", Verdicts: true}.String(), "patterns by fentry, nftables verdicts"))
+	qt.Check(t, qt.Equals(Features{Functions: "fentry", Verdicts: true, Pages: true}.String(), "patterns by fentry, nftables verdicts"))
 	qt.Check(t, qt.Equals(
 		Features{Functions: "kprobe.multi", NoVerdicts: "it is not there", Absent: []string{"a", "b"}}.String(),
-		"patterns by kprobe.multi, no nftables verdicts: it is not there, nothing at a, b"))
+		"patterns by kprobe.multi, no nftables verdicts: it is not there, nothing at a, b, no bytes in pages"))
 }
 
 // kernelFunction is one as BTF declares it.

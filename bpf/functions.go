@@ -298,7 +298,7 @@ func returnCookie(result btf.Type) uint64 {
 	return cookie
 }
 
-// Observable tells whether a probe, written as for [Scope.Arm], can be armed; the error wraps [ErrNoFunction] or
+// Observable tells whether a probe, written as for [Observer.Arm], can be armed; the error wraps [ErrNoFunction] or
 // [ErrNoTracepoint] if the kernel does not have it.
 func (t *Tracker) Observable(probe string) error {
 	r, err := parseRequest(probe)

@@ -36,12 +36,9 @@ func (h *host) count(kind journey.ObservationKind) (n int) {
 // stoodIn counts the times that second programs acted.
 func stoodIn(t *testing.T, tracker *Tracker) (n uint64) {
 	t.Helper()
-	var perCPU []trackerNotes
-	qt.Assert(t, qt.IsNil(tracker.losses.notes.Lookup(uint32(0), &perCPU)))
-	for _, cpu := range perCPU {
-		n += cpu.StoodIn[trackerPartPART_REPORTS] + cpu.StoodIn[trackerPartPART_ENDS]
-	}
-	return n
+	var by [trackerPartPARTS]uint64
+	qt.Assert(t, qt.IsNil(tracker.losses.stoodIn.Get(&by)))
+	return by[trackerPartPART_REPORTS] + by[trackerPartPART_ENDS]
 }
 
 // TestSecondProgramsStandIn takes the first program of each hook away, as if the kernel skipped it always.
@@ -76,15 +73,34 @@ func TestSecondProgramsStandIn(t *testing.T) {
 	qt.Check(t, qt.ErrorIs(err, ebpf.ErrKeyNotExist), qt.Commentf("all packets have come to their ends"))
 }
 
+// TestMixedUpNotes has notes of another stack in all places: none of them can be kept apart.
+func TestMixedUpNotes(t *testing.T) {
+	tracker := sharedTracker(t)
+	h := newHost(t)
+	scope := h.watch(t, tracker)
+	notes := tracker.collection.Variables[trackerVarHookNotes]
+	others := make([]uint64, notes.Size()/8)
+	for i := range others {
+		others[i] = 1 << 32 // no stack is at address 0
+	}
+	before := begin(t, scope)
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(notes.Set(make([]uint64, len(others))))) })
+	qt.Assert(t, qt.IsNil(notes.Set(others)))
+	h.send(t, 1)
+	const mixed = "hooks of two stacks mixed up: something may be told twice, and something missed not be counted"
+	qt.Check(t, qt.IsTrue(losses(t, scope, before)[mixed] > 0))
+}
+
 // TestNothingIsMissedUnderLoad floods two namespaces from all CPUs, with softirqs that interrupt the senders in the middle
 // of their hooks: what one CPU sends is received by the other (RPS), which is interrupted for it. Where tasks are preempted
-// in the middle of hooks too, something may be missed, but not without being counted.
+// in the middle of hooks too, something may be missed, but not without being counted; and nothing is told twice, even if they end
+// on another CPU.
 func TestNothingIsMissedUnderLoad(t *testing.T) {
 	const packets = 3000
 	preemptible := preempts(t)
 	tracker := openTracker(t, Options{RingBytes: 64 << 20})
 	var hosts [2]*host
-	var scopes [2]*Scope
+	var scopes [2]watched
 	var before [2]Account
 	for i := range hosts {
 		hosts[i] = newHost(t)
@@ -102,6 +118,7 @@ func TestNothingIsMissedUnderLoad(t *testing.T) {
 		senders.Go(func() { hosts[i%2].send(t, packets) })
 	}
 	senders.Wait()
+	unseen := 0
 	for i, h := range hosts {
 		// The last ones may still wait in the other CPU's backlog.
 		for sent, ended := 0, 0; sent < 2*packets || ended < sent; {
@@ -112,26 +129,33 @@ func TestNothingIsMissedUnderLoad(t *testing.T) {
 				break // some may never be told
 			}
 		}
-		after, err := scopes[i].Account()
-		qt.Assert(t, qt.IsNil(err))
-		losses := after.Since(before[i])
-		missed := 0
-		for _, l := range losses {
-			missed += int(l.Count)
-		}
 		seen, backlog := h.sightings()
-		t.Logf("%v, losses %v", seen, losses)
-		if !preemptible {
-			qt.Check(t, qt.HasLen(losses, 0))
-		}
+		t.Logf("%v", seen)
 		for probe, want := range map[string]int{
 			"k ip_output": h.count(journey.Origin), "tp net:net_dev_queue": h.count(journey.Origin),
+			"k __dev_queue_xmit": h.count(journey.Origin), "k loopback_xmit": h.count(journey.Origin),
 			"k ip_rcv": h.count(journey.Origin) - backlog, "k ip_local_deliver": h.count(journey.Origin) - backlog,
 			"kr ip_rcv": h.count(journey.Origin) - backlog,
 		} {
-			qt.Check(t, qt.IsTrue(seen[probe]+missed >= want), qt.Commentf("%s: %d of %d", probe, seen[probe], want))
+			qt.Check(t, qt.IsTrue(seen[probe] <= want), qt.Commentf("%s: %d of %d", probe, seen[probe], want))
+			unseen += max(0, want-seen[probe])
 		}
 	}
+	counted := 0
+	for i := range scopes {
+		after, err := scopes[i].Account()
+		qt.Assert(t, qt.IsNil(err))
+		losses := after.Since(before[i])
+		if !preemptible {
+			qt.Check(t, qt.HasLen(losses, 0))
+		}
+		counted = 0 // what the kernel skips is counted for all
+		for _, l := range losses {
+			counted += int(l.Count)
+		}
+	}
+	t.Logf("%d unseen, %d counted", unseen, counted)
+	qt.Check(t, qt.IsTrue(unseen <= counted))
 	t.Logf("second programs stood in %d times", stoodIn(t, tracker))
 }
 

@@ -18,7 +18,7 @@ import (
 
 // Place is a function or a tracepoint of the kernel, and whether packets can be observed there.
 type Place struct {
-	// Probe is how [Scope.Arm] takes it: "ip_rcv", "tp:net:net_dev_queue", "raw_tracepoint:NAME" if there is no format.
+	// Probe is how [Observer.Arm] takes it: "ip_rcv", "tp:net:net_dev_queue", "raw_tracepoint:NAME" if there is no format.
 	Probe string `json:"probe"`
 	// Module is the kernel module that it is in; empty: the kernel itself.
 	Module string `json:"module,omitempty"`
@@ -32,14 +32,14 @@ type Place struct {
 }
 
 // Inspect lists what takes a packet on the running kernel, sorted by probe: everything if the pattern is empty, otherwise
-// what matches it. A pattern is written as for [Scope.Arm]; without a prefix, it matches functions, and tracepoints by
+// what matches it. A pattern is written as for [Observer.Arm]; without a prefix, it matches functions, and tracepoints by
 // their own name or with the group. A name that is no pattern is looked up, and if there is no such function that takes a
 // packet, the only place says why.
 func Inspect(pattern string) ([]Place, error) {
 	c := newCatalog()
-	kernel, err := c.source.types("")
+	kernel, err := kernelTypes(c.cache)
 	if err != nil {
-		return nil, fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
+		return nil, err
 	}
 	family := fentry
 	if _, err := findFunction(kernel, typedLoads); err == nil && features.HaveBPFLinkKprobeMulti() == nil {
@@ -49,7 +49,7 @@ func Inspect(pattern string) ([]Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	if refused := FunctionProbes(); refused != nil {
+	if refused := functionProbes(c.cache); refused != nil {
 		places = withoutFunctions(places, refused)
 	}
 	return places, nil
@@ -247,16 +247,28 @@ func typeName(t btf.Type) string {
 
 // FunctionProbes tells, by loading one that does nothing, whether this kernel and this user allow programs at
 // functions. The error wraps [ErrNoFunctionProbes] or [ErrNoBTF] if not.
-func FunctionProbes() error {
-	if _, err := btf.LoadKernelSpec(); err != nil {
-		return fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
+func FunctionProbes() error { return functionProbes(btf.NewCache()) }
+
+func functionProbes(types *btf.Cache) error {
+	kernel, err := kernelTypes(types)
+	if err != nil {
+		return err
 	}
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+	program, err := ebpf.NewProgramWithOptions(&ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "skb_free_head", License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	})
+	}, ebpf.ProgramOptions{KernelTypes: kernel})
 	if err != nil {
 		return loadError(err)
 	}
 	return program.Close()
+}
+
+// kernelTypes are the types of the kernel itself.
+func kernelTypes(types *btf.Cache) (*btf.Spec, error) {
+	kernel, err := types.Kernel()
+	if err != nil {
+		return nil, fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
+	}
+	return kernel, nil
 }

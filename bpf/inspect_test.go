@@ -175,10 +175,7 @@ func TestInspectRealKernel(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for tracefs")
 	}
-	if err := FunctionProbes(); err != nil {
-		t.Skipf("needs function probes: %v", err)
-	}
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	places, err := Inspect("udp*")
 	qt.Assert(t, qt.IsNil(err))
 	can := 0

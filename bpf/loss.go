@@ -28,7 +28,7 @@ type missCounter struct {
 type part uint8
 
 const (
-	observes part = iota // an event, at a function that a scope armed
+	observes part = iota // an event, at a function that somebody armed
 	reports              // something in a packet's life: its origin, its branches, that it is a drop
 	ends                 // the packet's hold on its data, or moves it
 	checks               // that no end was missed; if one was skipped, nothing is lost by it
@@ -67,9 +67,9 @@ func partOf(name string, program *ebpf.Program) part {
 type missCounters struct {
 	mu       sync.Mutex
 	counters []missCounter
-	retired  uint64        // of programs that observed and of links, that are no more
-	notes    *ebpf.Map     // tells where the second programs of hooks stood in
-	last     [parts]uint64 // what sum returned
+	retired  uint64         // of programs that observed and of links, that are no more
+	stoodIn  *ebpf.Variable // how often the second programs of hooks acted, by part as the C sources have it
+	last     [parts]uint64  // what sum returned
 }
 
 func (m *missCounters) watch(c missCounter) {
@@ -116,8 +116,8 @@ const gracePeriods = 3
 
 // missed reads the counters. What it returns may be too large, by hooks that are running, and is never too small.
 func (m *missCounters) missed() (sums [parts]uint64, err error) {
-	var perCPU []trackerNotes
-	if err := m.notes.Lookup(uint32(0), &perCPU); err != nil {
+	var stoodIn [trackerPartPARTS]uint64
+	if err := m.stoodIn.Get(&stoodIn); err != nil {
 		return sums, fmt.Errorf("read where hooks stood in: %w", err)
 	}
 	sums[observes] = m.retired
@@ -128,11 +128,9 @@ func (m *missCounters) missed() (sums [parts]uint64, err error) {
 		}
 		sums[c.part] += n
 	}
-	for _, cpu := range perCPU {
-		sums[observes] -= min(sums[observes], cpu.StoodIn[trackerPartPART_EVENTS])
-		sums[reports] -= min(sums[reports], cpu.StoodIn[trackerPartPART_REPORTS])
-		sums[ends] -= min(sums[ends], cpu.StoodIn[trackerPartPART_ENDS])
-	}
+	sums[observes] -= min(sums[observes], stoodIn[trackerPartPART_EVENTS])
+	sums[reports] -= min(sums[reports], stoodIn[trackerPartPART_REPORTS])
+	sums[ends] -= min(sums[ends], stoodIn[trackerPartPART_ENDS])
 	return sums, nil
 }
 
@@ -183,6 +181,7 @@ const skippedProbes = "probe hits skipped by the kernel: the CPU was busy with a
 type Account struct {
 	scope  []uint64
 	misses [parts]uint64 // by part
+	mixed  uint64        // notes of hooks that others overwrote
 	blind  bool          // programs at functions were not run
 }
 
@@ -196,6 +195,9 @@ func (s *Scope) Account() (Account, error) {
 	a := Account{scope: counts}
 	if a.misses, err = t.losses.sum(); err != nil {
 		return a, err
+	}
+	if err := t.collection.Variables[trackerVarOverwrittenNotes].Get(&a.mixed); err != nil {
+		return a, fmt.Errorf("read which hooks were mixed up: %w", err)
 	}
 	beats, err := t.beats()
 	if a.blind = !beats; a.blind {
@@ -258,6 +260,7 @@ func (a Account) Since(earlier Account) []journey.Loss {
 	add(skippedProbes, a.misses[observes]-earlier.misses[observes])
 	add("lifetime hooks skipped by the kernel", a.misses[reports]-earlier.misses[reports])
 	add("ends of packets skipped by the kernel", a.misses[ends]-earlier.misses[ends])
+	add("hooks of two stacks mixed up: something may be told twice, and something missed not be counted", a.mixed-earlier.mixed)
 	if a.blind || earlier.blind {
 		add(switchedOff, 1)
 	}

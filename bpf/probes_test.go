@@ -392,7 +392,7 @@ func TestModuleLoadedLater(t *testing.T) {
 	if _, err := os.Stat("/sys/module/ifb"); err == nil {
 		t.Skip("the module ifb is loaded already")
 	}
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	other := openTracker(t, Options{functions: fentry.name})
 	qt.Assert(t, qt.ErrorIs(tracker.Observable("ifb_xmit"), ErrNoFunction))
 	h := newHost(t)

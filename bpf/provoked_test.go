@@ -19,7 +19,7 @@ import (
 // Each cause of loss is provoked here, or in TestLossIsCounted, which is about the ring.
 
 // losses is what a scope has lost since.
-func losses(t *testing.T, scope *Scope, since Account) map[string]uint64 {
+func losses(t *testing.T, scope watched, since Account) map[string]uint64 {
 	t.Helper()
 	now, err := scope.Account()
 	qt.Assert(t, qt.IsNil(err))
@@ -30,7 +30,7 @@ func losses(t *testing.T, scope *Scope, since Account) map[string]uint64 {
 	return byCause
 }
 
-func begin(t *testing.T, scope *Scope) Account {
+func begin(t *testing.T, scope watched) Account {
 	t.Helper()
 	account, err := scope.Begin()
 	qt.Assert(t, qt.IsNil(err))
@@ -97,7 +97,7 @@ func TestSkippedProbesAreCounted(t *testing.T) {
 	}
 	tracker.oneWay = true
 	var hosts [2]*host
-	var scopes [2]*Scope
+	var scopes [2]watched
 	var before [2]Account
 	for i := range hosts {
 		hosts[i] = newHost(t)

@@ -9,9 +9,11 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/waybill-dev/waybill/journey"
 )
 
-// read takes records out of the ring buffer until the tracker is closed, and hands each to its scope.
+// read takes records out of the ring buffer until the tracker is closed, and hands each to the observers of its scope.
 func (t *Tracker) read() {
 	defer close(t.readerDone)
 	var record ringbuf.Record
@@ -103,21 +105,26 @@ func (t *Tracker) dispatch(raw []byte) error {
 	if s == nil {
 		return nil // closed, while some of its packets were still alive
 	}
-	o, err := t.decoder.decode(raw, h, s.probes)
-	if err == nil && o != nil {
-		s.sink(o)
+	for _, observer := range s.observers {
+		o, err := t.decoder.decode(raw, h, observer.probes)
+		if err != nil {
+			return err
+		}
+		if o != nil {
+			observer.sink(o)
+		}
 	}
-	return err
+	return nil
 }
 
 // Barrier waits until every record that was made before the call has been given to its sink. It returns the barrier's
-// own time, in nanoseconds of CLOCK_MONOTONIC.
+// own time, in nanoseconds of CLOCK_MONOTONIC. If nobody reads the records any more, the error wraps [journey.ErrInconclusive].
 func (t *Tracker) Barrier(ctx context.Context) (uint64, error) {
 	done := make(chan uint64, 1)
 	t.mu.Lock()
 	if t.readErr != nil {
 		t.mu.Unlock()
-		return 0, fmt.Errorf("wait for the tracker's records: %w", t.readErr)
+		return 0, unread(t.readErr)
 	}
 	t.lastBar++
 	number := t.lastBar
@@ -142,7 +149,7 @@ func (t *Tracker) Barrier(ctx context.Context) (uint64, error) {
 		if !ok {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			return 0, fmt.Errorf("wait for the tracker's records: %w", t.readErr)
+			return 0, unread(t.readErr)
 		}
 		return time, nil
 	case <-ctx.Done():
@@ -151,6 +158,11 @@ func (t *Tracker) Barrier(ctx context.Context) (uint64, error) {
 		t.mu.Unlock()
 		return 0, fmt.Errorf("wait for the tracker's records: %w", ctx.Err())
 	}
+}
+
+// unread is the error of one who waits for records that will not be read.
+func unread(why error) error {
+	return fmt.Errorf("%w: wait for the tracker's records: %w", journey.ErrInconclusive, why)
 }
 
 // Attend has the ends of packets' ways delivered at once, until the function that it returns is called. Otherwise they

@@ -136,7 +136,7 @@ func TestStacks(t *testing.T) {
 
 // TestStacksOfDropsAreOnesOwn: two scopes of which one wants them.
 func TestStacksOfDropsAreOnesOwn(t *testing.T) {
-	tracker := openTracker(t, Options{})
+	tracker := sharedTracker(t)
 	with, without := newHost(t), newHost(t)
 	qt.Assert(t, qt.IsNil(with.watch(t, tracker).Arm([]string{"tp:skb:*/stack"})))
 	qt.Assert(t, qt.IsNil(without.watch(t, tracker).Arm([]string{"tp:skb:kfree_skb"})))

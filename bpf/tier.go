@@ -48,12 +48,12 @@ func (t Tier) String() string {
 
 // chooseTier finds out what the kernel allows, as far as that matters. With the tier of tracepoints comes the reason why there
 // are no functions.
-func chooseTier(wanted Tier) (Tier, error, error) {
+func chooseTier(wanted Tier, types *btf.Cache) (Tier, error, error) {
 	switch wanted {
 	case Tracepoints:
 		return wanted, fmt.Errorf("%w: the tracker was told to do without", ErrNoFunctionProbes), nil
 	case AnyTier, Functions:
-		err := FunctionProbes()
+		err := functionProbes(types)
 		if err == nil {
 			return Functions, nil, nil
 		}

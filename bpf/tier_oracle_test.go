@@ -26,7 +26,7 @@ func TestSameIdentities(t *testing.T) {
 	}
 	type side struct {
 		*Tracker
-		scope *Scope
+		scope watched
 		seen  map[place][]journey.ID
 		count int
 	}
@@ -34,13 +34,13 @@ func TestSameIdentities(t *testing.T) {
 	for i, tracker := range []*Tracker{judge, tracker} {
 		s := &sides[i]
 		s.Tracker, s.seen = tracker, make(map[place][]journey.ID)
-		s.scope, err = tracker.Watch([]uint64{h.Cookie()}, func(o *journey.Observation) {
+		s.scope, err = watch(tracker, func(o *journey.Observation) {
 			if o.Kind == journey.Seen {
 				at := place{o.Probe.Name, o.SKB}
 				s.seen[at] = append(s.seen[at], o.ID)
 				s.count++
 			}
-		})
+		}, h.Cookie())
 		qt.Assert(t, qt.IsNil(err))
 		defer func() { qt.Check(t, qt.IsNil(s.scope.Close())) }()
 		qt.Assert(t, qt.IsNil(s.scope.Arm([]string{

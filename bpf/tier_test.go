@@ -47,7 +47,7 @@ ffffffffc0000000 t skb_release_data	[odd]
 
 func TestTierInWords(t *testing.T) {
 	qt.Check(t, qt.Equals(Features{Tier: Tracepoints, NoFunctions: "they are refused", Absent: []string{"sk_data_ready"}}.String(),
-		"tracepoints only: they are refused; nothing at sk_data_ready"))
+		"tracepoints only: they are refused; nothing at sk_data_ready; no bytes in pages"))
 	qt.Check(t, qt.Equals(AnyTier.String()+" "+Functions.String()+" "+Tier(9).String(), "any functions tier 9"))
 	_, err := Open(Options{Tier: 9})
 	qt.Check(t, qt.ErrorMatches(err, "open a tracker: there is no tier 9"))

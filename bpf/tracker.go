@@ -48,6 +48,7 @@ type Tracker struct {
 	family     family
 	oneWay     bool // observe functions by the family only: for tests
 	nft        verdictProbe
+	pages      bool                 // bytes in pages are captured
 	absent     []string             // functions without which the tracker works
 	hooks      map[string]link.Link // what is always attached, by program
 	pins       *pins
@@ -91,23 +92,21 @@ var optional = []string{
 //
 // Modules whose functions are to be observed by the tracker itself, nf_tables above all, must be loaded before.
 func Open(opts Options) (*Tracker, error) {
-	tier, noFunction, err := chooseTier(opts.Tier)
-	if err != nil {
-		return nil, err
-	}
 	t := &Tracker{
-		tier:       tier,
-		noFunction: noFunction,
 		catalog:    newCatalog(),
 		scopes:     make(map[uint32]*Scope),
 		probes:     probes{byRequest: make(map[request]*probe)},
 		barriers:   make(map[uint64]chan uint64),
 		hooks:      make(map[string]link.Link),
-		pins:       newPins(),
 		readerDone: make(chan struct{}),
 
 		firstCookie: math.MaxUint64,
 	}
+	var err error
+	if t.tier, t.noFunction, err = chooseTier(opts.Tier, t.catalog.cache); err != nil {
+		return nil, err
+	}
+	t.pins = newPins()
 	if err := t.load(opts); err != nil {
 		close(t.readerDone) // nobody reads yet
 		return nil, errors.Join(err, t.Close())
@@ -121,9 +120,9 @@ func Open(opts Options) (*Tracker, error) {
 }
 
 func (t *Tracker) load(opts Options) error {
-	kernel, err := t.catalog.cache.Kernel()
+	kernel, err := kernelTypes(t.catalog.cache)
 	if err != nil {
-		return fmt.Errorf("%w (CONFIG_DEBUG_INFO_BTF): use a kernel that has it: %w", ErrNoBTF, err)
+		return err
 	}
 	if t.spec, err = t.readPrograms(); err != nil {
 		return fmt.Errorf("read the tracker's programs: %w", err)
@@ -162,6 +161,11 @@ func (t *Tracker) load(opts Options) error {
 		return err
 	}
 
+	pages, err := t.collection.Programs[trackerProgFindPages].Run(nil)
+	if err != nil {
+		return fmt.Errorf("find the kernel's pages: %w", err)
+	}
+	t.pages = pages == 1
 	t.decoder.stacks.ask = t.nameSymbol
 	if t.decoder.reasons, err = loadDropReasons(t.catalog.cache); err != nil {
 		return err
@@ -233,7 +237,7 @@ const again = "_again"
 // that is the one that was attached last (hlist_add_head in kernel/bpf/trampoline.c), at tracepoints the other (func_add in
 // kernel/tracepoint.c).
 func (t *Tracker) attachAlways() error {
-	t.losses.notes = t.collection.Maps[trackerMapHookNotes]
+	t.losses.stoodIn = t.collection.Variables[trackerVarStoodIn]
 	var ends, rest []string
 	for name, program := range t.collection.Programs {
 		if strings.HasSuffix(name, again) {

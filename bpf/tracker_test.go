@@ -103,9 +103,27 @@ func (h *host) observations() []journey.Observation {
 	return h.seen
 }
 
-func (h *host) watch(t *testing.T, tracker *Tracker) *Scope {
+// watched is a scope with one observer.
+type watched struct {
+	*Scope
+	*Observer
+}
+
+func (w watched) Close() error { return w.Scope.Close() }
+
+// watch observes namespaces with one observer, as far as they can be.
+func watch(tracker *Tracker, sink func(*journey.Observation), cookies ...uint64) (watched, error) {
+	scope, err := tracker.Watch(cookies)
+	if err != nil {
+		return watched{}, err
+	}
+	observer, err := scope.Observe(sink)
+	return watched{scope, observer}, err
+}
+
+func (h *host) watch(t *testing.T, tracker *Tracker) watched {
 	t.Helper()
-	scope, err := tracker.Watch([]uint64{h.Cookie()}, h.sink)
+	scope, err := watch(tracker, h.sink, h.Cookie())
 	qt.Assert(t, qt.IsNil(err))
 	t.Cleanup(func() { qt.Check(t, qt.IsNil(scope.Close())) })
 	return scope
@@ -177,6 +195,45 @@ func TestScopesAreApart(t *testing.T) {
 	qt.Assert(t, qt.DeepEquals(probes, []string{"ip_rcv", "skb:kfree_skb", "ip_rcv"}))
 }
 
+// TestObserversOfOneScope: each sees the events at its own probes, and what the packets look like, wherever that was told.
+func TestObserversOfOneScope(t *testing.T) {
+	tracker := sharedTracker(t)
+	h := newHost(t)
+	first := h.watch(t, tracker)
+	qt.Assert(t, qt.IsNil(first.Arm([]string{"ip_rcv"})))
+	other := &host{NS: h.NS, looks: make(map[uint64]journey.Event)}
+	second, err := first.Observe(other.sink)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(second.Arm([]string{"udp_rcv", "ip_rcv/stack"})))
+	seen := func(of *host) (probes []string) {
+		for _, o := range of.observations() {
+			if o.Kind == journey.Seen {
+				qt.Check(t, qt.IsNotNil(o.Packet), qt.Commentf("%s", o.Probe.Name))
+				probes = append(probes, o.Probe.Name)
+			}
+		}
+		return probes
+	}
+	observe := func() {
+		h.forget()
+		other.forget()
+		h.send(t, 1)
+		_, err := tracker.Barrier(t.Context())
+		qt.Assert(t, qt.IsNil(err))
+	}
+	observe()
+	qt.Check(t, qt.DeepEquals(seen(h), []string{"ip_rcv", "skb:kfree_skb", "ip_rcv"}))
+	qt.Check(t, qt.DeepEquals(seen(other), []string{"ip_rcv", "udp_rcv", "skb:kfree_skb", "ip_rcv"}))
+	for _, kind := range []journey.ObservationKind{journey.Origin, journey.Released} {
+		qt.Check(t, qt.Equals(other.count(kind), h.count(kind)))
+	}
+
+	qt.Assert(t, qt.IsNil(second.Close()))
+	observe()
+	qt.Check(t, qt.DeepEquals(seen(h), []string{"ip_rcv", "skb:kfree_skb", "ip_rcv"}))
+	qt.Check(t, qt.HasLen(other.observations(), 0))
+}
+
 // TestMeta: a datagram over the loopback device is 3 bytes behind its headers, and nobody else holds it.
 func TestMeta(t *testing.T) {
 	tracker := sharedTracker(t)
@@ -216,7 +273,7 @@ func TestNamespaceInTwoScopes(t *testing.T) {
 	tracker := sharedTracker(t)
 	h := newHost(t)
 	h.watch(t, tracker)
-	_, err := tracker.Watch([]uint64{h.Cookie()}, h.sink)
+	_, err := tracker.Watch([]uint64{h.Cookie()})
 	qt.Assert(t, qt.ErrorMatches(err, `watch the namespace with cookie \d+: it is in another scope already`))
 }
 
@@ -299,13 +356,12 @@ func TestCloseLeavesNothing(t *testing.T) {
 		qt.Assert(t, qt.IsNil(err))
 		return len(entries)
 	}
-	warm := openTracker(t, Options{}) // what libraries keep for themselves is open after this
-	qt.Assert(t, qt.IsNil(warm.Close()))
+	sharedTracker(t) // what libraries keep for themselves is open after this
 
 	before := openFiles()
 	tracker, err := Open(Options{})
 	qt.Assert(t, qt.IsNil(err))
-	scope, err := tracker.Watch(nil, func(*journey.Observation) {})
+	scope, err := watch(tracker, func(*journey.Observation) {})
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(scope.Arm([]string{"ip_rcv"})))
 	qt.Assert(t, qt.IsNil(tracker.Close()))
@@ -314,7 +370,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	qt.Check(t, qt.Equals(openFiles(), before))
 
 	_, err = tracker.Barrier(t.Context())
-	qt.Check(t, qt.ErrorMatches(err, "wait for the tracker's records: the tracker is closed"))
-	_, err = tracker.Watch(nil, func(*journey.Observation) {})
+	qt.Check(t, qt.ErrorMatches(err, "INCONCLUSIVE: wait for the tracker's records: the tracker is closed"))
+	_, err = tracker.Watch(nil)
 	qt.Check(t, qt.ErrorMatches(err, "watch namespaces: the tracker is closed"))
 }

@@ -26,7 +26,6 @@ const (
 	tracepointsMapCarriers                   = "carriers"
 	tracepointsMapExchanged                  = "exchanged"
 	tracepointsMapGrowing                    = "growing"
-	tracepointsMapHookNotes                  = "hook_notes"
 	tracepointsMapIdentities                 = "identities"
 	tracepointsMapLossCounters               = "loss_counters"
 	tracepointsMapMoving                     = "moving"
@@ -76,6 +75,7 @@ const (
 	tracepointsProgEntryArg3Again            = "entry_arg3_again"
 	tracepointsProgEntryArg4                 = "entry_arg4"
 	tracepointsProgEntryArg4Again            = "entry_arg4_again"
+	tracepointsProgFindPages                 = "find_pages"
 	tracepointsProgFunctionArg0              = "function_arg0"
 	tracepointsProgFunctionArg1              = "function_arg1"
 	tracepointsProgFunctionArg2              = "function_arg2"
@@ -91,11 +91,17 @@ const (
 	tracepointsVarExchangesTo                = "exchanges_to"
 	tracepointsVarExchanging                 = "exchanging"
 	tracepointsVarFirstCookie                = "first_cookie"
+	tracepointsVarHookNotes                  = "hook_notes"
 	tracepointsVarKnownHeads                 = "known_heads"
 	tracepointsVarLastCookie                 = "last_cookie"
+	tracepointsVarMemoryMap                  = "memory_map"
 	tracepointsVarMetaWanted                 = "meta_wanted"
+	tracepointsVarNothingYet                 = "nothing_yet"
+	tracepointsVarOverwrittenNotes           = "overwritten_notes"
+	tracepointsVarPageArray                  = "page_array"
 	tracepointsVarReleasing                  = "releasing"
 	tracepointsVarReserving                  = "reserving"
+	tracepointsVarStoodIn                    = "stood_in"
 	tracepointsVarWakeAt                     = "wake_at"
 )
 
@@ -183,6 +189,7 @@ type tracepointsProgramSpecs struct {
 	EntryArg3Again            *ebpf.ProgramSpec `ebpf:"entry_arg3_again"`
 	EntryArg4                 *ebpf.ProgramSpec `ebpf:"entry_arg4"`
 	EntryArg4Again            *ebpf.ProgramSpec `ebpf:"entry_arg4_again"`
+	FindPages                 *ebpf.ProgramSpec `ebpf:"find_pages"`
 	FunctionArg0              *ebpf.ProgramSpec `ebpf:"function_arg0"`
 	FunctionArg1              *ebpf.ProgramSpec `ebpf:"function_arg1"`
 	FunctionArg2              *ebpf.ProgramSpec `ebpf:"function_arg2"`
@@ -201,7 +208,6 @@ type tracepointsMapSpecs struct {
 	Carriers     *ebpf.MapSpec `ebpf:"carriers"`
 	Exchanged    *ebpf.MapSpec `ebpf:"exchanged"`
 	Growing      *ebpf.MapSpec `ebpf:"growing"`
-	HookNotes    *ebpf.MapSpec `ebpf:"hook_notes"`
 	Identities   *ebpf.MapSpec `ebpf:"identities"`
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
@@ -215,18 +221,24 @@ type tracepointsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracepointsVariableSpecs struct {
-	Attended      *ebpf.VariableSpec `ebpf:"attended"`
-	DropStacks    *ebpf.VariableSpec `ebpf:"drop_stacks"`
-	ExchangesFrom *ebpf.VariableSpec `ebpf:"exchanges_from"`
-	ExchangesTo   *ebpf.VariableSpec `ebpf:"exchanges_to"`
-	Exchanging    *ebpf.VariableSpec `ebpf:"exchanging"`
-	FirstCookie   *ebpf.VariableSpec `ebpf:"first_cookie"`
-	KnownHeads    *ebpf.VariableSpec `ebpf:"known_heads"`
-	LastCookie    *ebpf.VariableSpec `ebpf:"last_cookie"`
-	MetaWanted    *ebpf.VariableSpec `ebpf:"meta_wanted"`
-	Releasing     *ebpf.VariableSpec `ebpf:"releasing"`
-	Reserving     *ebpf.VariableSpec `ebpf:"reserving"`
-	WakeAt        *ebpf.VariableSpec `ebpf:"wake_at"`
+	Attended         *ebpf.VariableSpec `ebpf:"attended"`
+	DropStacks       *ebpf.VariableSpec `ebpf:"drop_stacks"`
+	ExchangesFrom    *ebpf.VariableSpec `ebpf:"exchanges_from"`
+	ExchangesTo      *ebpf.VariableSpec `ebpf:"exchanges_to"`
+	Exchanging       *ebpf.VariableSpec `ebpf:"exchanging"`
+	FirstCookie      *ebpf.VariableSpec `ebpf:"first_cookie"`
+	HookNotes        *ebpf.VariableSpec `ebpf:"hook_notes"`
+	KnownHeads       *ebpf.VariableSpec `ebpf:"known_heads"`
+	LastCookie       *ebpf.VariableSpec `ebpf:"last_cookie"`
+	MemoryMap        *ebpf.VariableSpec `ebpf:"memory_map"`
+	MetaWanted       *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	NothingYet       *ebpf.VariableSpec `ebpf:"nothing_yet"`
+	OverwrittenNotes *ebpf.VariableSpec `ebpf:"overwritten_notes"`
+	PageArray        *ebpf.VariableSpec `ebpf:"page_array"`
+	Releasing        *ebpf.VariableSpec `ebpf:"releasing"`
+	Reserving        *ebpf.VariableSpec `ebpf:"reserving"`
+	StoodIn          *ebpf.VariableSpec `ebpf:"stood_in"`
+	WakeAt           *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
 // tracepointsObjects contains all objects after they have been loaded into the kernel.
@@ -252,7 +264,6 @@ type tracepointsMaps struct {
 	Carriers     *ebpf.Map `ebpf:"carriers"`
 	Exchanged    *ebpf.Map `ebpf:"exchanged"`
 	Growing      *ebpf.Map `ebpf:"growing"`
-	HookNotes    *ebpf.Map `ebpf:"hook_notes"`
 	Identities   *ebpf.Map `ebpf:"identities"`
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
 	Moving       *ebpf.Map `ebpf:"moving"`
@@ -267,7 +278,6 @@ func (m *tracepointsMaps) Close() error {
 		m.Carriers,
 		m.Exchanged,
 		m.Growing,
-		m.HookNotes,
 		m.Identities,
 		m.LossCounters,
 		m.Moving,
@@ -282,18 +292,24 @@ func (m *tracepointsMaps) Close() error {
 //
 // It can be passed to loadTracepointsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracepointsVariables struct {
-	Attended      *ebpf.Variable `ebpf:"attended"`
-	DropStacks    *ebpf.Variable `ebpf:"drop_stacks"`
-	ExchangesFrom *ebpf.Variable `ebpf:"exchanges_from"`
-	ExchangesTo   *ebpf.Variable `ebpf:"exchanges_to"`
-	Exchanging    *ebpf.Variable `ebpf:"exchanging"`
-	FirstCookie   *ebpf.Variable `ebpf:"first_cookie"`
-	KnownHeads    *ebpf.Variable `ebpf:"known_heads"`
-	LastCookie    *ebpf.Variable `ebpf:"last_cookie"`
-	MetaWanted    *ebpf.Variable `ebpf:"meta_wanted"`
-	Releasing     *ebpf.Variable `ebpf:"releasing"`
-	Reserving     *ebpf.Variable `ebpf:"reserving"`
-	WakeAt        *ebpf.Variable `ebpf:"wake_at"`
+	Attended         *ebpf.Variable `ebpf:"attended"`
+	DropStacks       *ebpf.Variable `ebpf:"drop_stacks"`
+	ExchangesFrom    *ebpf.Variable `ebpf:"exchanges_from"`
+	ExchangesTo      *ebpf.Variable `ebpf:"exchanges_to"`
+	Exchanging       *ebpf.Variable `ebpf:"exchanging"`
+	FirstCookie      *ebpf.Variable `ebpf:"first_cookie"`
+	HookNotes        *ebpf.Variable `ebpf:"hook_notes"`
+	KnownHeads       *ebpf.Variable `ebpf:"known_heads"`
+	LastCookie       *ebpf.Variable `ebpf:"last_cookie"`
+	MemoryMap        *ebpf.Variable `ebpf:"memory_map"`
+	MetaWanted       *ebpf.Variable `ebpf:"meta_wanted"`
+	NothingYet       *ebpf.Variable `ebpf:"nothing_yet"`
+	OverwrittenNotes *ebpf.Variable `ebpf:"overwritten_notes"`
+	PageArray        *ebpf.Variable `ebpf:"page_array"`
+	Releasing        *ebpf.Variable `ebpf:"releasing"`
+	Reserving        *ebpf.Variable `ebpf:"reserving"`
+	StoodIn          *ebpf.Variable `ebpf:"stood_in"`
+	WakeAt           *ebpf.Variable `ebpf:"wake_at"`
 }
 
 // tracepointsPrograms contains all programs after they have been loaded into the kernel.
@@ -342,6 +358,7 @@ type tracepointsPrograms struct {
 	EntryArg3Again            *ebpf.Program `ebpf:"entry_arg3_again"`
 	EntryArg4                 *ebpf.Program `ebpf:"entry_arg4"`
 	EntryArg4Again            *ebpf.Program `ebpf:"entry_arg4_again"`
+	FindPages                 *ebpf.Program `ebpf:"find_pages"`
 	FunctionArg0              *ebpf.Program `ebpf:"function_arg0"`
 	FunctionArg1              *ebpf.Program `ebpf:"function_arg1"`
 	FunctionArg2              *ebpf.Program `ebpf:"function_arg2"`
@@ -397,6 +414,7 @@ func (p *tracepointsPrograms) Close() error {
 		p.EntryArg3Again,
 		p.EntryArg4,
 		p.EntryArg4Again,
+		p.FindPages,
 		p.FunctionArg0,
 		p.FunctionArg1,
 		p.FunctionArg2,

@@ -210,13 +210,6 @@ type trackerNftEvent struct {
 	Target      [64]int8
 }
 
-type trackerNotes struct {
-	_       structs.HostLayout
-	Address uint64
-	Call    [256]uint64
-	StoodIn [3]uint64
-}
-
 type trackerPart uint32
 
 const (
@@ -323,7 +316,6 @@ type trackerWork struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	trackerMapHookNotes                          = "hook_notes"
 	trackerMapIdentities                         = "identities"
 	trackerMapLossCounters                       = "loss_counters"
 	trackerMapMoving                             = "moving"
@@ -365,6 +357,7 @@ const (
 	trackerProgEntryNftAgain                     = "entry_nft_again"
 	trackerProgEntryNftInfo                      = "entry_nft_info"
 	trackerProgEntryNftInfoAgain                 = "entry_nft_info_again"
+	trackerProgFindPages                         = "find_pages"
 	trackerProgFunctionArg0                      = "function_arg0"
 	trackerProgFunctionArg1                      = "function_arg1"
 	trackerProgFunctionArg2                      = "function_arg2"
@@ -457,6 +450,7 @@ const (
 	trackerVarAttended                           = "attended"
 	trackerVarDropStacks                         = "drop_stacks"
 	trackerVarFirstCookie                        = "first_cookie"
+	trackerVarHookNotes                          = "hook_notes"
 	trackerVarKeepCookie                         = "keep_cookie"
 	trackerVarKeepDropEvent                      = "keep_drop_event"
 	trackerVarKeepEvent                          = "keep_event"
@@ -481,8 +475,13 @@ const (
 	trackerVarKeepTold                           = "keep_told"
 	trackerVarKnownHeads                         = "known_heads"
 	trackerVarLastCookie                         = "last_cookie"
+	trackerVarMemoryMap                          = "memory_map"
 	trackerVarMetaWanted                         = "meta_wanted"
+	trackerVarNothingYet                         = "nothing_yet"
+	trackerVarOverwrittenNotes                   = "overwritten_notes"
+	trackerVarPageArray                          = "page_array"
 	trackerVarPulses                             = "pulses"
+	trackerVarStoodIn                            = "stood_in"
 	trackerVarWakeAt                             = "wake_at"
 )
 
@@ -561,6 +560,7 @@ type trackerProgramSpecs struct {
 	EntryNftAgain                     *ebpf.ProgramSpec `ebpf:"entry_nft_again"`
 	EntryNftInfo                      *ebpf.ProgramSpec `ebpf:"entry_nft_info"`
 	EntryNftInfoAgain                 *ebpf.ProgramSpec `ebpf:"entry_nft_info_again"`
+	FindPages                         *ebpf.ProgramSpec `ebpf:"find_pages"`
 	FunctionArg0                      *ebpf.ProgramSpec `ebpf:"function_arg0"`
 	FunctionArg1                      *ebpf.ProgramSpec `ebpf:"function_arg1"`
 	FunctionArg2                      *ebpf.ProgramSpec `ebpf:"function_arg2"`
@@ -656,7 +656,6 @@ type trackerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerMapSpecs struct {
-	HookNotes    *ebpf.MapSpec `ebpf:"hook_notes"`
 	Identities   *ebpf.MapSpec `ebpf:"identities"`
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
@@ -674,6 +673,7 @@ type trackerVariableSpecs struct {
 	Attended          *ebpf.VariableSpec `ebpf:"attended"`
 	DropStacks        *ebpf.VariableSpec `ebpf:"drop_stacks"`
 	FirstCookie       *ebpf.VariableSpec `ebpf:"first_cookie"`
+	HookNotes         *ebpf.VariableSpec `ebpf:"hook_notes"`
 	KeepCookie        *ebpf.VariableSpec `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.VariableSpec `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.VariableSpec `ebpf:"keep_event"`
@@ -698,8 +698,13 @@ type trackerVariableSpecs struct {
 	KeepTold          *ebpf.VariableSpec `ebpf:"keep_told"`
 	KnownHeads        *ebpf.VariableSpec `ebpf:"known_heads"`
 	LastCookie        *ebpf.VariableSpec `ebpf:"last_cookie"`
+	MemoryMap         *ebpf.VariableSpec `ebpf:"memory_map"`
 	MetaWanted        *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	NothingYet        *ebpf.VariableSpec `ebpf:"nothing_yet"`
+	OverwrittenNotes  *ebpf.VariableSpec `ebpf:"overwritten_notes"`
+	PageArray         *ebpf.VariableSpec `ebpf:"page_array"`
 	Pulses            *ebpf.VariableSpec `ebpf:"pulses"`
+	StoodIn           *ebpf.VariableSpec `ebpf:"stood_in"`
 	WakeAt            *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
@@ -723,7 +728,6 @@ func (o *trackerObjects) Close() error {
 //
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerMaps struct {
-	HookNotes    *ebpf.Map `ebpf:"hook_notes"`
 	Identities   *ebpf.Map `ebpf:"identities"`
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
 	Moving       *ebpf.Map `ebpf:"moving"`
@@ -736,7 +740,6 @@ type trackerMaps struct {
 
 func (m *trackerMaps) Close() error {
 	return _TrackerClose(
-		m.HookNotes,
 		m.Identities,
 		m.LossCounters,
 		m.Moving,
@@ -755,6 +758,7 @@ type trackerVariables struct {
 	Attended          *ebpf.Variable `ebpf:"attended"`
 	DropStacks        *ebpf.Variable `ebpf:"drop_stacks"`
 	FirstCookie       *ebpf.Variable `ebpf:"first_cookie"`
+	HookNotes         *ebpf.Variable `ebpf:"hook_notes"`
 	KeepCookie        *ebpf.Variable `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.Variable `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.Variable `ebpf:"keep_event"`
@@ -779,8 +783,13 @@ type trackerVariables struct {
 	KeepTold          *ebpf.Variable `ebpf:"keep_told"`
 	KnownHeads        *ebpf.Variable `ebpf:"known_heads"`
 	LastCookie        *ebpf.Variable `ebpf:"last_cookie"`
+	MemoryMap         *ebpf.Variable `ebpf:"memory_map"`
 	MetaWanted        *ebpf.Variable `ebpf:"meta_wanted"`
+	NothingYet        *ebpf.Variable `ebpf:"nothing_yet"`
+	OverwrittenNotes  *ebpf.Variable `ebpf:"overwritten_notes"`
+	PageArray         *ebpf.Variable `ebpf:"page_array"`
 	Pulses            *ebpf.Variable `ebpf:"pulses"`
+	StoodIn           *ebpf.Variable `ebpf:"stood_in"`
 	WakeAt            *ebpf.Variable `ebpf:"wake_at"`
 }
 
@@ -821,6 +830,7 @@ type trackerPrograms struct {
 	EntryNftAgain                     *ebpf.Program `ebpf:"entry_nft_again"`
 	EntryNftInfo                      *ebpf.Program `ebpf:"entry_nft_info"`
 	EntryNftInfoAgain                 *ebpf.Program `ebpf:"entry_nft_info_again"`
+	FindPages                         *ebpf.Program `ebpf:"find_pages"`
 	FunctionArg0                      *ebpf.Program `ebpf:"function_arg0"`
 	FunctionArg1                      *ebpf.Program `ebpf:"function_arg1"`
 	FunctionArg2                      *ebpf.Program `ebpf:"function_arg2"`
@@ -947,6 +957,7 @@ func (p *trackerPrograms) Close() error {
 		p.EntryNftAgain,
 		p.EntryNftInfo,
 		p.EntryNftInfoAgain,
+		p.FindPages,
 		p.FunctionArg0,
 		p.FunctionArg1,
 		p.FunctionArg2,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/waybill-dev/waybill/bpf"
 	"github.com/waybill-dev/waybill/harness"
 	"github.com/waybill-dev/waybill/internal/leak"
+	"github.com/waybill-dev/waybill/journey"
 	"github.com/waybill-dev/waybill/packet"
 	"github.com/waybill-dev/waybill/topology"
 )
@@ -72,11 +74,6 @@ func TestMisuse(t *testing.T) {
 		do   func(t harness.T, lab *harness.Lab, p *pair)
 		want string
 	}{
-		{
-			"two traces at once",
-			func(_ harness.T, lab *harness.Lab, _ *pair) { lab.Trace(t.Context()); lab.Trace(t.Context()) },
-			"begin a trace: the lab's last one is still under way: seal it first",
-		},
 		{
 			"sealed twice",
 			func(_ harness.T, lab *harness.Lab, _ *pair) {
@@ -192,6 +189,48 @@ func TestLooksToldElsewhere(t *testing.T) {
 		qt.Check(t, qt.Not(qt.Equals(e.Comm, "")), qt.Commentf("%s", e.Probe.Name))
 		qt.Check(t, qt.IsNotNil(e.Packet), qt.Commentf("%s", e.Probe.Name))
 	}
+}
+
+// TestTwoTraces: traces overlap, and each has what was sent since its own mark, at its own probes.
+func TestTwoTraces(t *testing.T) {
+	needProbes(t)
+	p := newPair()
+	lab := harness.New(t, &p.net)
+	send := func() *packet.Sent { return lab.Send(t.Context(), p.client, packet.UDP{To: p.server, DstPort: 7}) }
+	probes := func(j *journey.Journey) (names []string) {
+		for _, e := range j.Events {
+			names = append(names, e.Probe.Name)
+		}
+		return names
+	}
+
+	first := lab.Trace(t.Context(), harness.TraceOptions{Functions: []string{"ip_send_skb"}})
+	before := send()
+	second := lab.Trace(t.Context(), harness.TraceOptions{WithoutMilestones: true, Functions: []string{"ip_send_skb"}, Metadata: true})
+	between := send()
+	one := first.Seal(t.Context())
+	after := send()
+	other := second.Seal(t.Context())
+
+	qt.Check(t, qt.IsNil(one.Evidence().Incomplete()))
+	qt.Check(t, qt.IsNil(other.Evidence().Incomplete()))
+	for _, sent := range []*packet.Sent{before, between} {
+		qt.Check(t, qt.SliceContains(probes(one.Of(sent)), "ip_local_deliver"))
+	}
+	for _, sent := range []*packet.Sent{between, after} {
+		qt.Check(t, qt.DeepEquals(probes(other.Of(sent)), []string{"ip_send_skb", "skb:kfree_skb"}))
+	}
+	qt.Check(t, qt.IsTrue(other.Of(between).ID == one.Of(between).ID))
+	sockets := func(r *harness.Record) (cookies []uint64) {
+		for _, j := range r.All() {
+			if j.Origin != nil {
+				cookies = append(cookies, j.Origin.SocketCookie)
+			}
+		}
+		return cookies
+	}
+	qt.Check(t, qt.IsFalse(slices.Contains(sockets(one), after.Cookie)))
+	qt.Check(t, qt.IsFalse(slices.Contains(sockets(other), before.Cookie)))
 }
 
 // TestLabsLeaveNothing: neither a lab that ends well nor one that ends in the middle of a trace.

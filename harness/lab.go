@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/waybill-dev/waybill/bpf"
-	"github.com/waybill-dev/waybill/journey"
 	"github.com/waybill-dev/waybill/packet"
 	"github.com/waybill-dev/waybill/topology"
 )
@@ -22,10 +21,9 @@ type Lab struct {
 	observatory *observatory
 	scope       *bpf.Scope
 
-	mu      sync.Mutex
-	current *collector // of the trace under way
-	plain   func()     // ends the telling of metadata for it; nil if there is none
-	sent    []interface{ Close() error }
+	mu     sync.Mutex
+	traces map[*Trace]bool // those that are under way
+	sent   []interface{ Close() error }
 }
 
 // New brings a network up and puts it under observation. The lab lives until the test, or the Ginkgo node's spec, ends.
@@ -47,14 +45,20 @@ func New(t T, network *topology.Network) *Lab {
 	case err != nil:
 		t.Fatalf("%v", err)
 	}
-	running, err := topology.Up(ctx, network)
+	return newOn(t, network, o)
+}
+
+// newOn brings a network up under the eyes of an observatory.
+func newOn(t T, network *topology.Network, o *observatory) *Lab {
+	t.Helper()
+	running, err := topology.Up(context.Background(), network)
 	if missing := (*topology.UnsupportedError)(nil); errors.As(err, &missing) {
 		skip(t, fmt.Errorf("this test needs a feature of the kernel: %w", err))
 	}
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	l := &Lab{t: t, network: network, running: running, observatory: o}
+	l := newLab(t, network, running, o)
 	t.Cleanup(func() {
 		t.Helper()
 		if err := l.close(); err != nil {
@@ -67,41 +71,31 @@ func New(t T, network *topology.Network) *Lab {
 	return l
 }
 
+func newLab(t T, network *topology.Network, running *topology.Running, o *observatory) *Lab {
+	return &Lab{t: t, network: network, running: running, observatory: o, traces: make(map[*Trace]bool)}
+}
+
 // watch registers the lab's namespaces with the tracker.
-func (l *Lab) watch() error {
+func (l *Lab) watch() (err error) {
 	var cookies []uint64
 	for _, node := range l.network.Nodes() {
 		cookies = append(cookies, node.NetNSCookie())
 	}
-	scope, err := l.observatory.tracker.Watch(cookies, l.observe)
-	if err != nil {
-		return err
-	}
-	l.scope = scope
-	return nil
-}
-
-// observe is the tracker's sink: it passes on to the trace under way.
-func (l *Lab) observe(o *journey.Observation) {
-	l.mu.Lock()
-	c := l.current
-	l.mu.Unlock()
-	if c != nil {
-		c.add(o)
-	}
+	l.scope, err = l.observatory.tracker.Watch(cookies)
+	return err
 }
 
 func (l *Lab) close() error {
 	var errs []error
+	l.mu.Lock()
+	sent, traces := l.sent, l.traces
+	l.sent, l.traces = nil, nil
+	l.mu.Unlock()
+	for t := range traces { // that were not sealed
+		errs = append(errs, t.end())
+	}
 	if l.scope != nil {
 		errs = append(errs, l.scope.Close())
-	}
-	l.mu.Lock()
-	sent, plain := l.sent, l.plain
-	l.sent, l.plain = nil, nil
-	l.mu.Unlock()
-	if plain != nil {
-		plain() // the trace was not sealed
 	}
 	for _, s := range sent {
 		errs = append(errs, s.Close())

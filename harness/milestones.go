@@ -21,7 +21,7 @@ type milestone struct {
 
 // way is one of the ways by which packets come to a milestone.
 type way struct {
-	// probe observes it, as for [bpf.Scope.Arm].
+	// probe observes it, as for [bpf.Observer.Arm].
 	probe string
 	// module is the part of the kernel that has it. While that is not loaded, no packet comes this way.
 	module string

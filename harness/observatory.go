@@ -23,8 +23,10 @@ type observatory struct {
 	tracker *bpf.Tracker
 	canary  *Lab
 	node    *topology.Node
+	// ringBytes is the size of the buffer between kernel and reader; 0 for the usual one. For tests.
+	ringBytes int
 	// defaults holds the milestones attached, so that a trace need not.
-	defaults *bpf.Scope
+	defaults *bpf.Observer
 	armed    sync.Mutex // guards milestones, watches and absent
 	// noFunctions is why functions cannot be observed, so that there are tracepoints only; nil if they can.
 	noFunctions error
@@ -163,21 +165,18 @@ func (o *observatory) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the canary's namespace: %w", err)
 	}
-	o.canary = &Lab{running: running, network: &net, observatory: o}
+	o.canary = newLab(nil, &net, running, o)
 	tier, err := chosenTier()
 	if err != nil {
 		return err
 	}
-	if o.tracker, err = bpf.Open(bpf.Options{Tier: tier}); err != nil {
+	if o.tracker, err = bpf.Open(bpf.Options{Tier: tier, RingBytes: o.ringBytes}); err != nil {
 		return err
 	}
 	if o.noFunctions = o.tracker.NoFunctions(); o.noFunctions != nil {
 		o.noVerdicts = o.noFunctions
 	}
 	if err := o.canary.watch(); err != nil {
-		return err
-	}
-	if err := o.canary.scope.Arm(o.canaryProbes()); err != nil {
 		return err
 	}
 	if err := o.holdMilestones(); err != nil {
@@ -206,7 +205,7 @@ func (o *observatory) canaryProbes() []string {
 
 // holdMilestones attaches the milestones for as long as the process lives.
 func (o *observatory) holdMilestones() (err error) {
-	if o.defaults, err = o.tracker.Watch(nil, func(*journey.Observation) {}); err != nil {
+	if o.defaults, err = o.canary.scope.Observe(func(*journey.Observation) {}); err != nil {
 		return err
 	}
 	if err := errors.Join(o.findMilestones(), o.holdSeventh()); err != nil {
@@ -240,17 +239,20 @@ func (o *observatory) available() ([]string, error) {
 }
 
 // fly sends the canary and checks that all of its journey was seen.
-func (o *observatory) fly(ctx context.Context) error {
+func (o *observatory) fly(ctx context.Context) (err error) {
 	o.flying.Lock()
 	defer o.flying.Unlock()
-	trace, err := o.canary.begin(ctx)
+	trace, err := o.canary.observe(o.canaryProbes())
 	if err != nil {
+		return fmt.Errorf("fly the canary: %w", err)
+	}
+	defer func() { err = errors.Join(err, trace.end()) }()
+	if err := trace.setMark(ctx); err != nil {
 		return fmt.Errorf("fly the canary: %w", err)
 	}
 	loopback := packet.IP(netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	sent, err := packet.Send(ctx, o.canary.running.In(o.node), packet.UDP{To: loopback, DstPort: canaryPort})
 	if err != nil {
-		trace.end()
 		return fmt.Errorf("fly the canary: %w", err)
 	}
 	record, err := trace.seal(ctx)
@@ -259,7 +261,7 @@ func (o *observatory) fly(ctx context.Context) error {
 	}
 	j, err := record.Of(sent)
 	if err != nil {
-		return fmt.Errorf("fly the canary: %w", err)
+		return fmt.Errorf("%w: the tracker does not see its own canary packet: %w", journey.ErrInconclusive, err)
 	}
 	var expected []string
 	for _, probe := range o.canaryProbes() {
@@ -271,8 +273,8 @@ func (o *observatory) fly(ctx context.Context) error {
 		seen = append(seen, e.Probe.Name)
 	}
 	if fmt.Sprint(seen) != fmt.Sprint(expected) || j.Outcome().Kind != journey.Dropped {
-		return fmt.Errorf("the tracker does not see its own canary packet as it should on this kernel: it was to be seen at "+
-			"%v and dropped, and was seen at %v and %s", expected, seen, j.Sentence())
+		return fmt.Errorf("%w: the tracker does not see its own canary packet as it should on this kernel: it was to be seen at "+
+			"%v and dropped, and was seen at %v and %s", journey.ErrInconclusive, expected, seen, j.Sentence())
 	}
 	return nil
 }

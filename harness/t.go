@@ -6,6 +6,9 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
+
+	"github.com/waybill-dev/waybill/journey"
 )
 
 // T is what a lab needs of a test: *testing.T, *testing.B and GinkgoTB() have it.
@@ -28,6 +31,29 @@ func skip(t T, why error) {
 	}
 	t.Skipf("%v", why)
 }
+
+// fail ends a test because something could not be done. What cannot be told because the tracker does not work as it must is
+// inconclusive, and begins with that word.
+func fail(t T, doing string, err error) {
+	t.Helper()
+	if errors.Is(err, journey.ErrInconclusive) {
+		t.Fatalf("%v", inconclusive{doing, err})
+	}
+	t.Fatalf("%v", fmt.Errorf("%s: %w", doing, err))
+}
+
+// inconclusive is an error that wraps [journey.ErrInconclusive] somewhere, with what was being done at the front.
+type inconclusive struct {
+	doing string
+	error
+}
+
+func (i inconclusive) Error() string {
+	marker := journey.ErrInconclusive.Error() + ": "
+	return marker + i.doing + ": " + strings.ReplaceAll(i.error.Error(), marker, "")
+}
+
+func (i inconclusive) Unwrap() error { return i.error }
 
 // ErrSkipped wraps the reason of a [Run] that was skipped.
 var ErrSkipped = errors.New("skipped")

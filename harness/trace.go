@@ -16,7 +16,7 @@ import (
 
 // TraceOptions say what a trace observes. The zero value observes the milestones.
 type TraceOptions struct {
-	// Functions are probes to observe in addition, written as for [bpf.Scope.Arm]: a kernel function that takes a struct
+	// Functions are probes to observe in addition, written as for [bpf.Observer.Arm]: a kernel function that takes a struct
 	// sk_buff * ("ip_rcv"), its return ("kr:ip_rcv"), a tracepoint ("tp:net:net_dev_queue"), or all that match a pattern
 	// ("tcp_v4_*"). waybill inspect lists them.
 	Functions []string
@@ -35,9 +35,11 @@ type TraceOptions struct {
 type Trace struct {
 	lab       *Lab
 	collector *collector
+	observer  *bpf.Observer
 	mark      uint64
 	before    bpf.Account
 	patience  time.Duration
+	plain     func() // ends the telling of metadata; nil if it was not asked for
 	ended     bool
 }
 
@@ -45,52 +47,46 @@ type Trace struct {
 // namespace of the harness's own; and the mark is set: packets first seen earlier are left out of the record, even if
 // they are still on their way.
 //
-// A lab has one trace at a time.
+// A lab may have several traces at once. Each has its own mark, and sees the events at its own probes.
 func (l *Lab) Trace(ctx context.Context, options ...TraceOptions) *Trace {
 	l.t.Helper()
 	if len(options) > 1 {
 		l.t.Fatalf("begin a trace: give one TraceOptions, not %d", len(options))
 	}
-	chosen := append(options, TraceOptions{})[0]
-	functions, err := l.functions(chosen)
+	trace, err := l.begin(ctx, append(options, TraceOptions{})[0])
 	if errors.Is(err, bpf.ErrNoFunctionProbes) {
 		skip(l.t, err)
 	}
 	if err != nil {
-		l.t.Fatalf("begin a trace: %v", err)
-	}
-	l.mu.Lock()
-	busy := l.current != nil
-	l.mu.Unlock()
-	if busy {
-		l.t.Fatalf("begin a trace: the lab's last one is still under way: seal it first")
-	}
-	if err := l.scope.Arm(functions); err != nil {
-		if errors.Is(err, bpf.ErrNoFunctionProbes) {
-			skip(l.t, err)
-		}
-		l.t.Fatalf("begin a trace: %v", err)
-	}
-	if err := l.observatory.fly(ctx); err != nil {
-		l.t.Fatalf("begin a trace: %v", errors.Join(err, l.scope.Disarm()))
-	}
-	if chosen.Metadata {
-		plain, err := l.observatory.tracker.Metadata()
-		if err != nil {
-			l.t.Fatalf("begin a trace: %v", errors.Join(err, l.scope.Disarm()))
-		}
-		l.mu.Lock()
-		l.plain = plain
-		l.mu.Unlock()
-	}
-	trace, err := l.begin(ctx)
-	if err != nil {
-		l.t.Fatalf("begin a trace: %v", errors.Join(err, l.scope.Disarm()))
-	}
-	if chosen.Patience != 0 {
-		trace.patience = chosen.Patience
+		fail(l.t, "begin a trace", err)
 	}
 	return trace
+}
+
+func (l *Lab) begin(ctx context.Context, options TraceOptions) (*Trace, error) {
+	functions, err := l.functions(options)
+	if err != nil {
+		return nil, err
+	}
+	t, err := l.observe(functions)
+	if err != nil {
+		return nil, err
+	}
+	if options.Patience != 0 {
+		t.patience = options.Patience
+	}
+	if err := l.observatory.fly(ctx); err != nil {
+		return nil, errors.Join(err, t.end())
+	}
+	if options.Metadata {
+		if t.plain, err = l.observatory.tracker.Metadata(); err != nil {
+			return nil, errors.Join(err, t.end())
+		}
+	}
+	if err := t.setMark(ctx); err != nil {
+		return nil, errors.Join(err, t.end())
+	}
+	return t, nil
 }
 
 // functions lists what a trace arms.
@@ -113,38 +109,47 @@ func (l *Lab) functions(options TraceOptions) ([]string, error) {
 	return functions, nil
 }
 
-// begin sets the mark. What is observed while it is being set is kept until it is known on which side it falls.
-func (l *Lab) begin(ctx context.Context) (*Trace, error) {
+// observe arms functions for a new trace. What is observed before the mark is set is kept until it is known on which side it
+// falls.
+func (l *Lab) observe(functions []string) (*Trace, error) {
 	t := &Trace{lab: l, collector: &collector{changed: make(chan struct{}, 1)}, patience: l.observatory.patience}
-	l.mu.Lock()
-	l.current = t.collector
-	l.mu.Unlock()
-
-	// First the account: beginning it may make the tracker forget every packet, and one must not be cut in two.
 	var err error
-	if t.before, err = l.scope.Begin(); err == nil {
-		t.mark, err = l.observatory.tracker.Barrier(ctx)
-	}
-	if err != nil {
-		t.end()
+	if t.observer, err = l.scope.Observe(t.collector.add); err != nil {
 		return nil, err
 	}
-	t.collector.begin(t.mark)
+	if err := t.observer.Arm(functions); err != nil {
+		return nil, errors.Join(err, t.observer.Close())
+	}
+	l.mu.Lock()
+	l.traces[t] = true
+	l.mu.Unlock()
 	return t, nil
 }
 
+// setMark begins the account, and then the record. In this order, because beginning the account may make the tracker forget
+// every packet, and one must not be cut in two.
+func (t *Trace) setMark(ctx context.Context) (err error) {
+	if t.before, err = t.lab.scope.Begin(); err != nil {
+		return err
+	}
+	if t.mark, err = t.lab.observatory.tracker.Barrier(ctx); err != nil {
+		return err
+	}
+	t.collector.begin(t.mark)
+	return nil
+}
+
 // end stops observing.
-func (t *Trace) end() {
+func (t *Trace) end() error {
 	t.ended = true
 	t.lab.mu.Lock()
-	if t.lab.plain != nil {
-		t.lab.plain()
-		t.lab.plain = nil
-	}
-	if t.lab.current == t.collector {
-		t.lab.current = nil
-	}
+	delete(t.lab.traces, t)
 	t.lab.mu.Unlock()
+	if t.plain != nil {
+		t.plain()
+		t.plain = nil
+	}
+	return t.observer.Close()
 }
 
 // Seal waits until every packet since the mark has come to its end or to rest, and yields the record. It does not wait
@@ -155,14 +160,13 @@ func (t *Trace) Seal(ctx context.Context) *Record {
 		t.lab.t.Fatalf("seal the trace: it has been sealed already")
 	}
 	record, err := t.seal(ctx)
-	if err := errors.Join(err, t.lab.scope.Disarm()); err != nil {
-		t.lab.t.Fatalf("seal the trace: %v", err)
+	if err := errors.Join(err, t.end()); err != nil {
+		fail(t.lab.t, "seal the trace", err)
 	}
 	return &Record{t: t.lab.t, mark: t.mark, record: record}
 }
 
 func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
-	defer t.end()
 	l := t.lab
 	settled, err := t.settle(ctx)
 	if err != nil {
@@ -179,7 +183,7 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 		Sealed:    true,
 		Settled:   settled,
 		Loss:      after.Since(t.before),
-		Probes:    l.scope.Probes(),
+		Probes:    t.observer.Probes(),
 		Devices:   make(map[uint64][]string),
 		Chains:    make(map[uint64][]string),
 		Nodes:     make(map[uint64]string),

@@ -20,7 +20,8 @@ type Packet struct {
 	Network int
 	// VLAN is the tag that the skb carries beside its data (skb->vlan_tci); nil if there is none.
 	VLAN *VLAN
-	// Data is what was captured. It may go on into paged fragments.
+	// Data is what was captured: up to 128 bytes, or somewhat fewer if they are in pages, as TCP's payload and all that is
+	// sent without copying it. Of a packet that is in several skbs, as a reassembled datagram is, it is from the first.
 	Data []byte
 }
 

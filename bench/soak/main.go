@@ -71,11 +71,15 @@ func (c command) soak(ctx context.Context) (_ *result, err error) {
 	defer func() { err = errors.Join(err, tracker.Close()) }()
 
 	p := newProof()
-	scope, err := tracker.Watch(f.cookies(), p.add)
+	scope, err := tracker.Watch(f.cookies())
 	if err != nil {
 		return nil, err
 	}
-	if err := scope.Arm(functions); err != nil {
+	observer, err := scope.Observe(p.add)
+	if err != nil {
+		return nil, err
+	}
+	if err := observer.Arm(functions); err != nil {
 		return nil, err
 	}
 	before, err := scope.Begin()

@@ -48,17 +48,10 @@ struct {
 	__type(value, __u64);
 } exchanged SEC(".maps");
 
-// The stack that the program's arguments are on, as a number; 0 if it is not known.
+// The stack that the program's arguments are on, as a number.
 static __always_inline __u64 stack_with(const void *arguments)
 {
-	__u32 zero = 0;
-	struct notes *n = bpf_map_lookup_elem(&hook_notes, &zero);
-	__u64 call;
-
-	if (!n)
-		return 0;
-	slot_of(n, arguments, 0, &call);
-	return call >> STACK_SHIFT;
+	return low_half(arguments) >> STACK_SHIFT;
 }
 
 enum {

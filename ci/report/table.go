@@ -9,20 +9,10 @@ import (
 	"text/tabwriter"
 )
 
-// Table writes a report for a terminal or a log: what is wrong, the table of suites and kernels, and the verdict.
+// Table writes a report for a terminal or a log: the table of suites and kernels, what is wrong, and the verdict. What is wrong
+// is listed once more right before the verdict, in short, because of a long log only the end may be kept.
 func (r *Report) Table(w io.Writer) error {
 	out := &textWriter{w: w}
-	for _, p := range r.Problems() {
-		out.printf("%s\n", p.Title())
-		if p.File != "" {
-			out.printf("  %s:%d\n", p.File, p.Line)
-		}
-		out.printf("%s", indent(shortened(p.Text), "    "))
-		for _, c := range p.Commands {
-			out.printf("  again: %s\n", c)
-		}
-		out.printf("\n")
-	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	inner := &textWriter{w: t}
 	inner.printf("KERNEL\tROLE\tSUITE\tPASSED\tFAILED\tINCONCLUSIVE\tSKIPPED\tTIME\t\n")
@@ -46,9 +36,47 @@ func (r *Report) Table(w io.Writer) error {
 	for _, g := range r.skips() {
 		out.printf("skipped: %s\n", g)
 	}
+	problems := r.Problems()
+	for _, p := range problems {
+		out.printf("\n%s\n", p.Title())
+		if p.File != "" {
+			out.printf("  %s:%d\n", p.File, p.Line)
+		}
+		out.printf("%s", indent(shortened(p.Text), "    "))
+		for _, c := range p.Commands {
+			out.printf("  again: %s\n", c)
+		}
+	}
+	if len(problems) > 0 {
+		out.printf("\n")
+	}
+	for i, p := range problems {
+		if i == listedProblems {
+			out.printf("and %d more\n", len(problems)-listedProblems)
+			break
+		}
+		out.printf("%s\n", p.Title())
+		if short := inShort(p.Text); short != "" {
+			out.printf("    %s\n", short)
+		}
+	}
 	out.printf("%s\n", r.Verdict())
 	return out.err
 }
+
+// listedProblems is how many of them a terminal shows before the verdict.
+const listedProblems = 20
+
+// inShort is how a text begins, on one line.
+func inShort(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if runes := []rune(text); len(runes) > shortRunes {
+		text = string(runes[:shortRunes]) + "…"
+	}
+	return text
+}
+
+const shortRunes = 180
 
 // What a terminal shows of a long text.
 const (

@@ -129,7 +129,7 @@ func (c *checker) own(name, folder, imported string, test bool) {
 	}
 	allowed := r.own
 	if test {
-		allowed = slices.Concat(allowed, inTests)
+		allowed = slices.Concat(allowed, r.tests, inTests)
 	}
 	inside := within(imported, r.folder) && r.folder != "internal" || imported == folder
 	if !inside && !slices.ContainsFunc(allowed, func(f string) bool { return within(imported, f) }) {

@@ -6,6 +6,8 @@ type rule struct {
 	folder string
 	// own are the folders of this repository that may be imported, besides the folder itself.
 	own []string
+	// tests are those that its tests may import, too.
+	tests []string
 	// testsOnly says that a folder holds tests only.
 	testsOnly bool
 }
@@ -20,7 +22,10 @@ var rules = []rule{
 	{folder: "bpf/filter", own: []string{"internal/nearest"}},
 	{folder: "topology", own: []string{"internal/netns", "internal/nearest"}},
 	{folder: "assert", own: []string{"journey", "internal/nearest"}},
-	{folder: "harness", own: []string{"bpf", "topology", "packet", "journey", "internal/nearest"}},
+	{
+		folder: "harness", own: []string{"bpf", "topology", "packet", "journey", "internal/nearest"},
+		tests: []string{"assert", "internal/suite"},
+	},
 	{folder: "suites", own: []string{"harness", "topology", "packet", "assert", "journey", "internal/suite"}, testsOnly: true},
 	{folder: "vm", own: []string{"internal/nearest"}},
 	{folder: "cmd", own: []string{"harness", "bpf", "topology", "packet", "journey", "vm", "ci", "internal/nearest"}},

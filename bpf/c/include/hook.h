@@ -20,72 +20,59 @@ enum part {
 	PARTS,
 };
 
-enum { STACKS = 256 };
+// Notes of first programs to the second ones that follow them. Both find the arguments of the call at the same address, which
+// lies on the stack of the task or interrupt that made it. So each stack has a slot, whatever CPU it is on: between the two
+// programs a task may be interrupted, or preempted and moved to another CPU.
+enum { NOTES = 1 << 14 };
+volatile __u64 hook_notes[NOTES];
 
-// Notes of first programs to the second ones that follow them. Both find the arguments of the call at the same address,
-// which lies on the stack of the task or interrupt that made it. So each stack has a slot, and an interrupt between the two
-// does not overwrite what it has interrupted.
-struct notes {
-	__u64 address; // for a moment, to make a number of a pointer
-	__u64 call[STACKS];
-	__u64 stood_in[PARTS];
-};
+// Read by user space. How often second programs acted, and how often a note that was another stack's was overwritten: stacks whose
+// numbers collide share a slot, and the other stack's second program may not know then that the first one acted.
+volatile __u64 stood_in[PARTS];
+volatile __u64 overwritten_notes;
 
-// key: 0. Never deleted; user space reads stood_in.
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct notes);
-} hook_notes SEC(".maps");
-
-// THREAD_SIZE and IRQ_STACK_SIZE of x86-64 (arch/x86/include/asm/page_64_types.h). Where stacks are larger, one has
-// several slots.
+// THREAD_SIZE and IRQ_STACK_SIZE of x86-64 (arch/x86/include/asm/page_64_types.h). Where stacks are larger, one has several
+// slots.
 #define STACK_SHIFT 14
 
-// The low bits of an address of arguments are zero, and its upper ones all the same.
-#define CALL_MARK(hook) ((__u64)(hook) << 48)
-
-// Returns the slot for the stack that the arguments are on, and sets call to what a note of this call says.
-static __always_inline __u64 *slot_of(struct notes *n, const void *arguments, __u64 hook, __u64 *call)
+// The low half of an address, as a number: the verifier lets nobody calculate with a pointer, but once half of it is moved, that
+// is none any more. Stacks lie within a few hundred megabytes.
+static __always_inline __u32 low_half(const void *arguments)
 {
-	__u64 address;
+	__u32 low;
 
-	// The verifier does not let us calculate with a pointer. An interrupt may come in between and change the number: then
-	// this is another stack's slot, where the note will be missed, and the second program acts too.
-	*(volatile __u64 *)&n->address = (__u64)arguments;
-	address = *(volatile __u64 *)&n->address;
-	*call = address ^ CALL_MARK(hook);
-	return &n->call[((address >> STACK_SHIFT) ^ (address >> (STACK_SHIFT + 8))) % STACKS];
+	asm volatile("%[low] = %[whole]" : [low] "=w"(low) : [whole] "w"((__u32)(__u64)arguments));
+	return low;
 }
 
-static __always_inline void leave_note(const void *arguments, __u64 hook)
+static __always_inline volatile __u64 *slot_of(__u32 address)
 {
-	__u32 zero = 0;
-	struct notes *n = bpf_map_lookup_elem(&hook_notes, &zero);
-	__u64 *slot, call;
+	return &hook_notes[((address >> STACK_SHIFT) * 0x9e3779b1u >> 18) % NOTES]; // 2^32 over the golden ratio (Knuth 6.4)
+}
 
-	if (!n)
-		return;
-	slot = slot_of(n, arguments, hook, &call);
-	*slot = call;
+static __always_inline void leave_note(const void *arguments, __u32 hook)
+{
+	__u32 address = low_half(arguments);
+	volatile __u64 *slot = slot_of(address);
+	__u64 old = *slot;
+
+	// A note that was left behind by the same stack is of a call whose second program was skipped.
+	if (old && ((__u32)old ^ address) >> STACK_SHIFT)
+		__sync_fetch_and_add(&overwritten_notes, 1);
+	*slot = (__u64)hook << 32 | address;
 }
 
 // Tells whether the first program was skipped.
-static __always_inline int stands_in(const void *arguments, __u64 hook, enum part part)
+static __always_inline int stands_in(const void *arguments, __u32 hook, enum part part)
 {
-	__u32 zero = 0;
-	struct notes *n = bpf_map_lookup_elem(&hook_notes, &zero);
-	__u64 *slot, call;
+	__u32 address = low_half(arguments);
+	volatile __u64 *slot = slot_of(address);
 
-	if (!n)
-		return 0;
-	slot = slot_of(n, arguments, hook, &call);
-	if (*slot == call) {
+	if (*slot == ((__u64)hook << 32 | address)) {
 		*slot = 0;
 		return 0;
 	}
-	__sync_fetch_and_add(&n->stood_in[part], 1);
+	__sync_fetch_and_add(&stood_in[part], 1);
 	return 1;
 }
 
@@ -97,7 +84,7 @@ static __always_inline int stands_in(const void *arguments, __u64 hook, enum par
 
 // HOOK is BPF_PROG, twice. The second program has the first one's name and _again.
 #define HOOK(part, where, name, args...)                                                                           \
-	enum { hook_##name = __COUNTER__ };                                                                        \
+	enum { hook_##name = __COUNTER__ + 1 };                                                                       \
 	static __always_inline int name##_body(unsigned long long *ctx, ##args);                                   \
 	SEC(where) int name(unsigned long long *ctx)                                                               \
 	{                                                                                                          \

@@ -83,6 +83,22 @@ struct kmem_cache {
 	unsigned int object_size;
 };
 
+struct page {
+	unsigned long flags;
+};
+
+struct skb_frag {
+	unsigned long netmem;
+	unsigned int len;
+	unsigned int offset;
+};
+
+struct bio_vec {
+	struct page *bv_page;
+	unsigned int bv_len;
+	unsigned int bv_offset;
+};
+
 struct skb_shared_info {
 	struct sk_buff *frag_list;
 	__u8 nr_frags;
@@ -90,6 +106,7 @@ struct skb_shared_info {
 	unsigned short gso_segs;
 	unsigned int gso_type;
 	atomic_t dataref;
+	struct bio_vec frags[17];
 };
 
 struct sk_buff {

@@ -5,6 +5,7 @@
 #define WAYBILL_SECTIONS_H
 
 #include "identity.h"
+#include "pages.h"
 #include "stack.h"
 
 #define NFCT_INFOMASK 7UL // include/linux/skbuff.h: the low bits of skb->_nfct are the packet's ctinfo
@@ -27,14 +28,19 @@ static __always_inline void look_at_packet(struct look *l, struct sk_buff *skb)
 		l->network = start - mac;
 		start = mac;
 	}
-	if (tail <= start)
-		return;
-	n = tail - start;
-	if (n > PACKET_BYTES)
-		n = PACKET_BYTES;
-	if (bpf_probe_read_kernel(l->packet, n, (void *)(head + start)))
-		return;
-	l->captured = n;
+	if (tail > start) {
+		n = tail - start;
+		if (n > PACKET_BYTES)
+			n = PACKET_BYTES;
+		if (bpf_probe_read_kernel(l->packet, n, (void *)(head + start)))
+			return;
+		l->captured = n;
+	}
+	if (skb->data_len) {
+		// As a number: to the verifier, what is loaded from a typed pointer is a pointer, and no argument.
+		bpf_core_read(&head, sizeof(head), &skb->head);
+		look_at_pages(l, head + skb->end, tail < start ? start - tail : 0);
+	}
 }
 
 static __always_inline void look_at_vlan(struct look *l, struct sk_buff *skb)
