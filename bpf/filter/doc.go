@@ -8,9 +8,9 @@
 // # Verdicts
 //
 // A [Verdict] is match, no match, or unknown. Unknown is said, for the whole filter, as soon as it needs a byte that the
-// packet has and that cannot be read: because it is in pages of its own behind the linear part, or because memory that an
-// address leads to is gone; and for packets that begin with nothing that is known. Whoever asks must not take it for a no,
-// and may ask again at another place.
+// packet has and that cannot be read: because it is in another sk_buff behind this one (frag_list), or in memory that the
+// kernel does not have or does not tell of, or because memory that an address leads to is gone; and for packets that begin with
+// nothing that is known. Whoever asks must not take it for a no, and may ask again at another place.
 //
 // # Filters by bytes
 //
@@ -64,20 +64,18 @@
 //
 // # Asking in the kernel
 //
-// A program that includes filter.h calls its functions with a struct filter_input. What is at its start is a header of
-// Ethernet if skb->mac_header is set and at least 14 bytes in front of skb->network_header, on a device whose type is
-// ARPHRD_ETHER or ARPHRD_LOOPBACK, or that is not known; otherwise the network header, if skb->protocol is that of IPv4 or
-// IPv6; otherwise nothing that a filter knows. The linear part ends at skb->tail, and skb->data_len is what is elsewhere.
-// Pointers to typed memory may be stored in it as they are.
+// A program that includes filter.h calls its functions with a struct filter_input, and defines filter_read, by which they reach
+// what is behind the first 128 bytes; those it reads before it asks. Where a packet begins, and what with, is the caller's to
+// know: the tracker does it in c/include/filters.h. Pointers to typed memory may be stored in the input as they are.
 //
-// The verifier checks each function once for a program, whatever leads to the call. The input takes 160 bytes of the caller's
-// stack, which may be those of something that lives later. Filters by bytes take 8 bytes of their own, and as many for each
-// intermediate result; filters by metadata 8, or 72 to compare strings. Both work on Linux 6.1 and later.
+// The verifier checks each function once for a program, whatever leads to the call. The input takes 176 bytes of the caller's
+// stack, which may be those of something that lives later. Filters by bytes take 8 bytes for each intermediate result; filters by
+// metadata 8, or 72 to compare strings. Both work on Linux 6.1 and later.
 //
 // # How it works
 //
 // A parser makes a syntax tree; for each way in which a packet may begin it is lowered to the machine of classic BPF, and
-// optimized in a way that changes no verdict. That intermediate form is run by [Packet.Match], or written as eBPF: one read
-// of the packet's beginning, 128 bytes at most and as many as are needed, into memory of the caller; then loads from there,
-// compared with how much there is; and reads of their own for what is behind.
+// optimized in a way that changes no verdict. That intermediate form is run by [Packet.Match], or written as eBPF: loads
+// from the packet's first 128 bytes, which were read at once into memory of the caller, compared with how much there is; and reads
+// of their own for what is behind.
 package filter

@@ -10,13 +10,12 @@ import (
 // Where the members of struct filter_input are (filter.h).
 const (
 	inputSkb      = 0
-	inputStart    = 8
-	inputLinear   = 16
-	inputLen      = 20
-	inputTCI      = 24
-	inputVLAN     = 26
-	inputLink     = 27
-	inputSnapshot = 32
+	inputLen      = 32
+	inputTCI      = 36
+	inputVLAN     = 38
+	inputLink     = 39
+	inputHave     = 40
+	inputSnapshot = 48
 
 	snapshotBytes = 128
 )
@@ -29,33 +28,30 @@ const (
 	have  = asm.R9 // bytes of the packet that are in the snapshot
 )
 
-// Where on the stack is what was read from behind the snapshot, and below it the memory of a program, as much as it uses. Each
-// word takes eight bytes, so that the verifier remembers what is in it.
-const (
-	stackRead   = -8
-	stackMemory = -16
-)
+// Where on the stack is the memory of a program, as much as it uses. Each word takes eight bytes, so that the verifier remembers
+// what is in it.
+const stackMemory = -8
 
-// emitter translates programs to eBPF. The packet's beginning is read once, into the snapshot. A load of what may be missing
-// there compares with how much there is, and one that may lie behind it reads for itself.
+// emitter translates programs to eBPF. The packet's beginning is in the snapshot. A load of what may be missing there compares
+// with how much there is, and one that may lie behind it has it read.
 type emitter struct {
 	*assembler
-	snapshot                         uint32 // bytes that are read into it
-	accepted, rejected, unknown, end int    // labels; at end, R2 is how long the packet would have to be
-	ends                             map[uint32]int
-	memory                           map[uint32]int16 // where on the stack the program's words are
-	later                            []func()         // writes what is seldom gone through
+	accepted, rejected, unknown int // labels
+	end                         int // likewise: what there would have to be up to R2 is not in the snapshot
+	noBytes                     int // likewise: R0 is why filter_read has read nothing
+	ends                        map[uint32]int
+	memory                      map[uint32]int16 // where on the stack the program's words are
+	later                       []func()         // writes what is seldom gone through
 }
 
 // emitPacket returns the function filter_packet.
 func emitPacket(p *Packet) (asm.Instructions, error) {
 	e := &emitter{assembler: newAssembler(), ends: make(map[uint32]int), memory: make(map[uint32]int16)}
-	e.accepted, e.rejected, e.unknown, e.end = e.label(), e.label(), e.label(), e.label()
+	e.accepted, e.rejected, e.unknown, e.end, e.noBytes = e.label(), e.label(), e.label(), e.label(), e.label()
 	var programs []*program
 	for _, program := range p.programs {
 		if program != nil && !slices.Contains(programs, program) {
 			programs = append(programs, program)
-			e.snapshot = max(e.snapshot, program.needs())
 		}
 	}
 	e.begin()
@@ -75,20 +71,6 @@ func emitPacket(p *Packet) (asm.Instructions, error) {
 	return e.finish()
 }
 
-// needs is how many bytes from the packet's beginning are looked at, up to what fits the snapshot.
-func (p *program) needs() (bytes uint32) {
-	for _, b := range p.order() {
-		for _, i := range b.code {
-			if last, ok := i.last(); i.readsPacket() && (!ok || last > snapshotBytes) {
-				bytes = max(bytes, snapshotBytes)
-			} else if i.readsPacket() {
-				bytes = max(bytes, uint32(last))
-			}
-		}
-	}
-	return bytes
-}
-
 // last is where the bytes of a load end at most; ok is false if that is not known.
 func (i instruction) last() (last uint64, ok bool) {
 	switch i.opcode {
@@ -100,28 +82,16 @@ func (i instruction) last() (last uint64, ok bool) {
 	return uint64(i.most) + uint64(i.value) + uint64(i.size), i.most > 0
 }
 
-// begin fills the snapshot and clears the registers.
+// begin clears the registers. Without an input, it reads nothing: the verifier does not accept programs with a function that
+// nothing calls.
 func (e *emitter) begin() {
-	e.jump(asm.JEq.Imm(asm.R1, 0, ""), e.unknown)
+	given := e.label()
 	e.emit(asm.Mov.Reg(input, asm.R1))
-	if e.snapshot > 0 {
-		enough, nothing := e.label(), e.label()
-		e.emit(asm.LoadMem(have, input, inputLinear, asm.Word))
-		e.jump(asm.JLE.Imm(have, int32(e.snapshot), ""), enough)
-		e.emit(asm.Mov.Imm(have, int32(e.snapshot)))
-		e.place(enough)
-		e.jump(asm.JEq.Imm(have, 0, ""), nothing)
-		e.emit(
-			asm.Mov.Reg(asm.R1, input),
-			asm.Add.Imm(asm.R1, inputSnapshot),
-			asm.Mov.Reg(asm.R2, have),
-			asm.LoadMem(asm.R3, input, inputStart, asm.DWord),
-			asm.FnProbeReadKernel.Call(),
-		)
-		e.jump(asm.JNE.Imm(asm.R0, 0, ""), e.unknown)
-		e.place(nothing)
-	}
-	e.emit(asm.Mov.Imm(regA, 0), asm.Mov.Imm(regX, 0))
+	e.jump(asm.JNE.Imm(input, 0, ""), given)
+	e.emit(asm.Mov.Imm(asm.R2, 0), asm.Mov.Imm(asm.R3, 1), callRead)
+	e.jumpAlways(e.unknown)
+	e.place(given)
+	e.emit(asm.LoadMem(have, input, inputHave, asm.Word), asm.Mov.Imm(regA, 0), asm.Mov.Imm(regX, 0))
 }
 
 // registers are those that a program uses.
@@ -160,6 +130,11 @@ func (e *emitter) verdicts() {
 		e.place(e.ends[last])
 		e.emit(asm.Mov.Imm(asm.R2, int32(last)))
 		e.jumpAlways(e.end)
+	}
+	if e.wanted(e.noBytes) {
+		e.place(e.noBytes)
+		e.jump(asm.JEq.Imm(asm.R0, noBytes, ""), e.rejected)
+		e.jumpAlways(e.unknown)
 	}
 	if e.wanted(e.end) {
 		e.place(e.end)

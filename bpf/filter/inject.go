@@ -13,6 +13,9 @@ const (
 	metaFunction   = "filter_meta"
 )
 
+// readFunction is the one that filter_packet calls.
+const readFunction = "filter_read"
+
 // Inject puts the filter in the place of the function filter_packet (filter.h) of a program that is not loaded yet, and tells
 // whether the program has that function.
 func (p *Packet) Inject(program *ebpf.ProgramSpec) bool {

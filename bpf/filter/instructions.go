@@ -77,17 +77,17 @@ func (e *emitter) calculate(i instruction) {
 func (e *emitter) load(i instruction) {
 	last, bounded := i.last()
 	switch {
-	case bounded && last <= uint64(e.snapshot) && i.opcode == loadIndexed:
+	case bounded && last <= snapshotBytes && i.opcode == loadIndexed:
 		e.loadBounded(i)
 	case i.opcode == loadIndexed:
 		e.loadAnywhere(i)
-	case last <= uint64(e.snapshot):
+	case last <= snapshotBytes:
 		if !i.sure {
 			e.jump(asm.JLT.Imm(have, int32(last), ""), e.tooShort(uint32(last)))
 		}
 		e.fetch(i, input, inputSnapshot+int16(i.value))
 	default:
-		e.emit(asm.LoadImm(asm.R1, int64(i.value), asm.DWord))
+		e.emit(asm.LoadImm(asm.R2, int64(i.value), asm.DWord))
 		e.read(i)
 	}
 }
@@ -117,8 +117,8 @@ func (e *emitter) loadBounded(i instruction) {
 func (e *emitter) loadAnywhere(i instruction) {
 	elsewhere, back := e.label(), e.label()
 	e.sum(asm.R1, regX, i.value)
-	// The first comparison is for the verifier, which does not remember what have is at most.
-	e.jump(asm.JGT.Imm(asm.R1, int32(e.snapshot)-int32(i.size), ""), elsewhere)
+	// The first comparison is for the verifier, which does not know what have is at most.
+	e.jump(asm.JGT.Imm(asm.R1, snapshotBytes-int32(i.size), ""), elsewhere)
 	e.sum(asm.R2, asm.R1, uint32(i.size))
 	e.jump(asm.JGT.Reg(asm.R2, have, ""), e.end)
 	e.emit(asm.Add.Reg(asm.R1, input))
@@ -126,27 +126,30 @@ func (e *emitter) loadAnywhere(i instruction) {
 	e.place(back)
 	e.later = append(e.later, func() {
 		e.place(elsewhere)
+		e.emit(asm.Mov.Reg(asm.R2, asm.R1))
 		e.read(i)
 		e.jumpAlways(back)
 	})
 }
 
-// read reads from the packet what is not in the snapshot. Its offset is in R1.
+// callRead calls filter_read, with the offset in R2 and the size in R3.
+var callRead = asm.Instruction{
+	OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoCall, Constant: -1,
+}.WithReference(readFunction)
+
+// noBytes is the upper half of what filter_read returns if the packet ends before (FILTER_NO_BYTES).
+const noBytes = 1
+
+// read reads from the packet what is not in the snapshot. Its offset is in R2.
 func (e *emitter) read(i instruction) {
-	size := int32(max(1, i.size))
-	e.sum(asm.R2, asm.R1, uint32(size))
-	e.emit(asm.LoadMem(asm.R3, input, inputLinear, asm.Word))
-	e.jump(asm.JGT.Reg(asm.R2, asm.R3, ""), e.end)
-	e.emit(
-		asm.LoadMem(asm.R3, input, inputStart, asm.DWord),
-		asm.Add.Reg(asm.R3, asm.R1),
-		asm.Mov.Reg(asm.R1, asm.RFP),
-		asm.Add.Imm(asm.R1, stackRead),
-		asm.Mov.Imm(asm.R2, size),
-		asm.FnProbeReadKernel.Call(),
-	)
-	e.jump(asm.JNE.Imm(asm.R0, 0, ""), e.unknown)
-	e.fetch(i, asm.RFP, stackRead)
+	e.emit(asm.Mov.Reg(asm.R1, input), asm.Mov.Imm(asm.R3, int32(max(1, i.size))), callRead, asm.Mov.Reg(asm.R1, asm.R0))
+	e.emit(asm.RSh.Imm(asm.R0, 32))
+	e.jump(asm.JNE.Imm(asm.R0, 0, ""), e.noBytes)
+	if i.opcode == loadNibbleX {
+		e.emit(asm.Mov.Reg(regX, asm.R1), asm.And.Imm32(regX, 0x0f), asm.LSh.Imm32(regX, 2))
+		return
+	}
+	e.emit(asm.Mov.Reg32(regA, asm.R1))
 }
 
 // fetch moves bytes from memory into the register that they are for, in the order of the host.

@@ -180,6 +180,8 @@ func TestInject(t *testing.T) {
 	f := mustCompile(t, "tcp port 80")
 	program := spec.Programs["trace"]
 	before := slices.Clone(program.Instructions)
+	begin := slices.IndexFunc(before, func(i asm.Instruction) bool { return i.Symbol() == packetFunction })
+	length := 1 + slices.IndexFunc(before[begin+1:], func(i asm.Instruction) bool { return i.Symbol() != "" })
 	qt.Assert(t, qt.IsTrue(f.Inject(program)))
 
 	functions := func(code asm.Instructions) (names []string) {
@@ -193,7 +195,7 @@ func TestInject(t *testing.T) {
 		return names
 	}
 	qt.Check(t, qt.DeepEquals(functions(program.Instructions), functions(before)))
-	qt.Check(t, qt.Equals(len(program.Instructions), len(before)-4+len(f.code)))
+	qt.Check(t, qt.Equals(len(program.Instructions), len(before)-length+len(f.code)))
 	qt.Check(t, qt.Equals(before[0].OpCode, program.Instructions[0].OpCode))
 
 	without := &ebpf.ProgramSpec{Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0).WithSymbol("other"), asm.Return()}}
@@ -212,8 +214,8 @@ func TestInputLayout(t *testing.T) {
 		offsets[m.Name] = m.Offset.Bytes()
 	}
 	qt.Check(t, qt.DeepEquals(offsets, map[string]uint32{
-		"skb": inputSkb, "start": inputStart, "linear": inputLinear, "len": inputLen, "vlan_tci": inputTCI, "vlan": inputVLAN,
-		"link": inputLink, "pad": inputLink + 1, "snapshot": inputSnapshot,
+		"skb": inputSkb, "start": 8, "shared": 16, "linear": 24, "skip": 28, "len": inputLen, "vlan_tci": inputTCI,
+		"vlan": inputVLAN, "link": inputLink, "have": inputHave, "pad": inputHave + 4, "snapshot": inputSnapshot,
 	}))
 	qt.Check(t, qt.Equals(int(input.Size), inputSnapshot+snapshotBytes))
 	qt.Check(t, qt.Equals(kernelFilterVerdictFILTER_MATCH, kernelFilterVerdict(Match)))

@@ -17,11 +17,14 @@ type kernelFilterInput struct {
 	_        structs.HostLayout
 	Skb      uint64
 	Start    uint64
+	Shared   uint64
 	Linear   uint32
+	Skip     uint32
 	Len      uint32
 	VlanTci  uint16
 	Vlan     uint8
 	Link     uint8
+	Have     uint32
 	Pad      uint32
 	Snapshot [128]uint8
 }

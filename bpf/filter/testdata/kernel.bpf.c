@@ -44,11 +44,43 @@ static __always_inline struct subject *fill(struct filter_input *in)
 	return s;
 }
 
+// Reads what is in one piece.
+__noinline __u64 filter_read(struct filter_input *in, __u64 offset, __u32 size)
+{
+	__u8 bytes[4] = {};
+
+	if (!in)
+		return FILTER_UNREADABLE;
+	if (!size) {
+		__u32 n = in->linear;
+
+		if (n > FILTER_SNAPSHOT)
+			n = FILTER_SNAPSHOT;
+		if (n && !bpf_probe_read_kernel(in->snapshot, n, (void *)in->start))
+			in->have = n;
+		return 0;
+	}
+	if (size > sizeof(bytes) || offset + size > in->len)
+		return FILTER_NO_BYTES;
+	if (offset + size > in->linear || bpf_probe_read_kernel(bytes, size, (void *)in->start + offset))
+		return FILTER_UNREADABLE;
+	switch (size) {
+	case 1:
+		return bytes[0];
+	case 2:
+		return bytes[0] << 8 | bytes[1];
+	}
+	return (__u32)bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
+}
+
 static __always_inline int packet(void)
 {
 	struct filter_input in = {};
 
-	return fill(&in) ? filter_packet(&in) : -1;
+	if (!fill(&in))
+		return -1;
+	filter_read(&in, 0, 0);
+	return filter_packet(&in);
 }
 
 static __always_inline int meta(void)
@@ -262,6 +294,7 @@ int real(__u64 *ctx)
 	in.linear = tail - mac;
 	in.len = in.linear + skb->data_len;
 	in.link = FILTER_ETHERNET;
+	filter_read(&in, 0, 0);
 	packet_verdict = filter_packet(&in);
 	meta_verdict = filter_meta(&in);
 	return 0;
