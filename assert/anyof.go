@@ -3,6 +3,7 @@ package assert
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/onsi/gomega/types"
@@ -62,7 +63,16 @@ func (m *anyOfMatcher) FailureMessage(actual any) string {
 		joint.journey = f.journey
 		joint.hops = append(joint.hops, f.hops...)
 	}
-	return joint.text("Expected the packet", predicate.String(), "→ marks where it departed")
+	another := joint.closer(func(other any) (bool, error) { return slices.ContainsFunc(m.matchers, holdsFor(other)), nil })
+	return joint.text("Expected the packet", predicate.String(), "→ marks where it departed", another)
+}
+
+// holdsFor says whether a matcher has no doubt that it holds.
+func holdsFor(actual any) func(types.GomegaMatcher) bool {
+	return func(m types.GomegaMatcher) bool {
+		ok, err := m.Match(actual)
+		return ok && err == nil
+	}
 }
 
 func (m *anyOfMatcher) messages(actual any) string {

@@ -41,6 +41,8 @@ func TestMatchers(t *testing.T) {
 	fewer.Probes = fewer.Probes[1:3]
 	unvouched := complete()
 	unvouched.Unvouched = map[uint64]string{server.cookie: "the ruleset changed while it was listed"}
+	kept := complete()
+	kept.Artifacts = "/home/me/.cache/waybill/artifacts/firewall/drops_metrics"
 	var noNode *node
 
 	for _, test := range []struct {
@@ -117,6 +119,9 @@ func TestMatchers(t *testing.T) {
 		{"dropped-no-such-branch", flooded().journey(complete()), BeDropped(AnyBranch(), Reason("IP_RPFILTER")), fails},
 		{"dropped-in", byRule().journey(complete()), BeDropped(In("nft_do_chain")), holds},
 		{"dropped-in-other", byRule().journey(complete()), BeDropped(In("ip_rcv_core")), fails},
+		{"dropped-another", noSocket().among(complete(), delivered(), byRule().to(9090)), BeDropped(ByRule("no metrics")), fails},
+		{"dropped-others", delivered().among(kept, byRule(), byRule().to(9090), noSocket(), noSocket().to(9091), byPolicy()), BeDropped(), fails},
+		{"dropped-no-other", delivered().among(complete(), delivered().to(9090)), BeDropped(), fails},
 		{"dropped-loss", delivered().journey(lossy()), BeDropped(), inconclusive},
 		{"dropped-on-its-way", onItsWay().journey(complete()), BeDropped(At(server)), inconclusive},
 		{"dropped-unvouched", byUnknownRule().journey(unvouched), BeDropped(ByRule("udp dport 8080")), inconclusive},
@@ -144,6 +149,7 @@ func TestMatchers(t *testing.T) {
 		{"any-of", byRule().journey(complete()), AnyOf(BeDelivered(), BeDropped(ByRule("udp dport 8080"))), holds},
 		{"any-of-lossy", byRule().journey(lossy()), AnyOf(BeDelivered(), BeDropped()), holds},
 		{"any-of-none", byRule().journey(complete()), AnyOf(BeDelivered(At(server)), Reach("udp_rcv"), BeDropped(At(fw))), fails},
+		{"any-of-another", byRule().among(kept, delivered().to(53)), AnyOf(BeDelivered(At(server)), BeDropped(At(fw))), fails},
 		{"any-of-others", byRule().journey(complete()), AnyOf(BeDelivered(), foreign{}), fails},
 		{"any-of-loss", byRule().journey(lossy()), AnyOf(BeDelivered(), BeDropped(At(fw))), inconclusive},
 		{"any-of-misuse", byRule().journey(complete()), AnyOf(BeDropped(), Reach("ip_forwards")), misused},

@@ -144,7 +144,10 @@ func (m *sentMatcher) transmitted(j *journey.Journey, branch int) (ok bool, even
 }
 
 // FailureMessage implements gomega's matcher.
-func (m *sentMatcher) FailureMessage(any) string { return m.failure() }
+func (m *sentMatcher) FailureMessage(any) string {
+	other := *m
+	return m.failure(other.Match)
+}
 
 // NegatedFailureMessage implements gomega's matcher.
 func (m *sentMatcher) NegatedFailureMessage(any) string { return m.negated() }

@@ -26,20 +26,44 @@ type finding struct {
 func (f *finding) found() *finding { return f }
 
 // failure is the text of a failed assertion: what was expected, the journey with the hop where it departed, the
-// outcome.
-func (f *finding) failure() string {
-	return f.text("Expected the packet", f.asked+",\nbut "+f.but+".", "→ marks where it departed")
+// outcome, and packets for which match holds. Match is the matcher's own, of a copy.
+func (f *finding) failure(match func(any) (bool, error)) string {
+	return f.text("Expected the packet", f.asked+",\nbut "+f.but+".", "→ marks where it departed", f.closer(match))
+}
+
+// closerShown is how many other packets a failure names.
+const closerShown = 3
+
+// closer names the packets of the record that did what this one was expected to.
+func (f *finding) closer(match func(any) (bool, error)) string {
+	var lines []string
+	for _, other := range f.journey.Others() {
+		if ok, err := match(other); ok && err == nil {
+			lines = append(lines, "    "+other.Flow()+": "+other.Outcome().Brief())
+		}
+	}
+	if lines == nil {
+		return ""
+	}
+	what := "Another packet did so; perhaps that is the one you mean:"
+	if n := len(lines); n > 1 {
+		what = fmt.Sprintf("%d other packets did so; perhaps you mean one of these:", n)
+	}
+	if more := len(lines) - closerShown; more > 0 {
+		lines = append(lines[:closerShown], fmt.Sprintf("    and %d more", more))
+	}
+	return "\n\n" + what + "\n" + strings.Join(lines, "\n")
 }
 
 // negated is the text of a failed NotTo.
 func (f *finding) negated() string {
-	return f.text("Expected the packet", "not "+f.asked+",\nbut that is what happened.", "→ marks it")
+	return f.text("Expected the packet", "not "+f.asked+",\nbut that is what happened.", "→ marks it", "")
 }
 
 // inconclusive wraps a doubt, and adds what was asked and what was seen all the same.
 func (f *finding) inconclusive(doubt error) error {
 	return fmt.Errorf("%w.\n\n%s", wrapped{doubt}, f.text("So the record cannot tell whether the packet",
-		"came "+f.asked+".", "→ marks where it was last seen"))
+		"came "+f.asked+".", "→ marks where it was last seen", ""))
 }
 
 // doubted is inconclusive for what is a doubt about the record. Misuse is told as it is.
@@ -56,7 +80,7 @@ type wrapped struct{ error }
 func (w wrapped) Error() string { return wrap(w.error.Error(), "") }
 func (w wrapped) Unwrap() error { return w.error }
 
-func (f *finding) text(subject, predicate, legend string) string {
+func (f *finding) text(subject, predicate, legend, more string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n    %s\n", subject, f.journey.Flow())
 	for line := range strings.SplitSeq(predicate, "\n") {
@@ -76,8 +100,16 @@ func (f *finding) text(subject, predicate, legend string) string {
 		}
 		b.WriteString(hopLines(f.journey, f.hops))
 	}
-	b.WriteString("\n" + outcomes(f.journey) + advice(f.journey) + f.order())
+	b.WriteString("\n" + outcomes(f.journey) + advice(f.journey) + f.order() + more + artifacts(f.journey.Evidence))
 	return painted(b.String())
+}
+
+// artifacts says where a failed test leaves what it saw; empty if nowhere.
+func artifacts(e *journey.Evidence) string {
+	if e == nil || e.Artifacts == "" {
+		return ""
+	}
+	return "\n\nArtifacts: " + e.Artifacts
 }
 
 // outcomes is the outcome of a journey, on a line a branch if several decide.

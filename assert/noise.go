@@ -157,8 +157,8 @@ func (m *dropsMatcher) FailureMessage(any) string {
 		f := finding{journey: j, hops: drops(j)}
 		fmt.Fprintf(&b, "\n    %s\n%s%s\n", j.Flow(), hopLines(j, f.hops), outcomes(j)+advice(j))
 	}
-	b.WriteString("\n" + m.listing())
-	return b.String()
+	b.WriteString("\n" + m.listing() + artifacts(m.unexpected[0].Evidence))
+	return painted(b.String())
 }
 
 // listedDrops is how many journeys a failure shows.

@@ -194,7 +194,10 @@ func on(j *journey.Journey, v journey.Visit, branch int) bool {
 }
 
 // FailureMessage implements gomega's matcher.
-func (m *orderMatcher) FailureMessage(any) string { return m.failure() }
+func (m *orderMatcher) FailureMessage(any) string {
+	other := *m
+	return m.failure(other.Match)
+}
 
 // NegatedFailureMessage implements gomega's matcher.
 func (m *orderMatcher) NegatedFailureMessage(any) string { return m.negated() }

@@ -160,7 +160,10 @@ func (e *expectation) endedIn(o *journey.Outcome) departure {
 }
 
 // FailureMessage implements gomega's matcher.
-func (m *outcomeMatcher) FailureMessage(any) string { return m.failure() }
+func (m *outcomeMatcher) FailureMessage(any) string {
+	other := *m
+	return m.failure(other.Match)
+}
 
 // NegatedFailureMessage implements gomega's matcher.
 func (m *outcomeMatcher) NegatedFailureMessage(any) string { return m.negated() }

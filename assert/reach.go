@@ -164,7 +164,10 @@ func lastHops(j *journey.Journey, branches []int) []int {
 }
 
 // FailureMessage implements gomega's matcher.
-func (m *reachMatcher) FailureMessage(any) string { return m.failure() }
+func (m *reachMatcher) FailureMessage(any) string {
+	other := *m
+	return m.failure(other.Match)
+}
 
 // NegatedFailureMessage implements gomega's matcher.
 func (m *reachMatcher) NegatedFailureMessage(any) string { return m.negated() }

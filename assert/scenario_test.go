@@ -90,6 +90,28 @@ func (p *path) journey(evidence journey.Evidence) *journey.Journey {
 	return a.Seal(evidence).Journeys[0]
 }
 
+// among is a packet's journey, in a record with others.
+func (p *path) among(evidence journey.Evidence, others ...*path) *journey.Journey {
+	a := journey.NewAssembler(0)
+	for n, path := range append([]*path{p}, others...) {
+		for _, o := range path.observations {
+			o.ID.FirstSeen += uint64(n)
+			a.Add(&o)
+		}
+	}
+	return a.Seal(evidence).Journeys[0]
+}
+
+// to is another datagram on the same way.
+func (p *path) to(port uint16) *path {
+	for i := range p.observations {
+		if p.observations[i].Packet != nil {
+			p.observations[i].Packet = datagram(port)
+		}
+	}
+	return p
+}
+
 func complete() journey.Evidence {
 	e := journey.Evidence{
 		Sealed: true, Settled: true,

@@ -189,7 +189,10 @@ func visitsOf(moments []moment) []journey.Visit {
 func hopsOf(moments []moment) []int { return eventsOf(visitsOf(moments)) }
 
 // FailureMessage implements gomega's matcher.
-func (m *eventMatcher) FailureMessage(any) string { return m.failure() }
+func (m *eventMatcher) FailureMessage(any) string {
+	other := *m
+	return m.failure(other.Match)
+}
 
 // NegatedFailureMessage implements gomega's matcher.
 func (m *eventMatcher) NegatedFailureMessage(any) string { return m.negated() }

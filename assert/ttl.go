@@ -72,7 +72,10 @@ func (m *ttlMatcher) Match(actual any) (bool, error) {
 }
 
 // FailureMessage implements gomega's matcher.
-func (m *ttlMatcher) FailureMessage(any) string { return m.failure() }
+func (m *ttlMatcher) FailureMessage(any) string {
+	other := *m
+	return m.failure(other.Match)
+}
 
 // NegatedFailureMessage implements gomega's matcher.
 func (m *ttlMatcher) NegatedFailureMessage(any) string { return m.negated() }

@@ -104,6 +104,7 @@ type traceable struct {
 
 	parse  sync.Once
 	parsed map[string][]string // modules by name; for patterns, which ask for all names
+	asked  sync.Map            // what was searched for: a list of modules by name
 }
 
 func (t *traceable) index() map[string][]string {
@@ -141,6 +142,15 @@ func loadTraceable(t tracefs) (*traceable, error) {
 
 // modules tells where functions of this name are, a module for each; the empty one is the kernel itself.
 func (t *traceable) modules(name string) []string {
+	if known, ok := t.asked.Load(name); ok {
+		return known.([]string)
+	}
+	modules := t.search(name)
+	t.asked.Store(name, modules)
+	return modules
+}
+
+func (t *traceable) search(name string) []string {
 	var modules []string
 	for text, line := t.text, []byte("\n"+name); ; {
 		i := bytes.Index(text, line)

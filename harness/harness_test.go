@@ -2,7 +2,6 @@ package harness_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -19,14 +18,7 @@ import (
 	"github.com/waybill-dev/waybill/topology"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := harness.Shutdown(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m) }
 
 // needProbes skips where the kernel cannot be observed; make test-suites runs these tests in a VM.
 func needProbes(t *testing.T) {
@@ -81,7 +73,16 @@ func TestMisuse(t *testing.T) {
 				trace.Seal(t.Context())
 				trace.Seal(t.Context())
 			},
-			"seal the trace: it has been sealed already",
+			"seal the trace: it was sealed already, or its lab was reset",
+		},
+		{
+			"sealed after a reset",
+			func(_ harness.T, lab *harness.Lab, _ *pair) {
+				trace := lab.Trace(t.Context())
+				lab.Reset()
+				trace.Seal(t.Context())
+			},
+			"seal the trace: it was sealed already, or its lab was reset",
 		},
 		{
 			"a misspelt function",

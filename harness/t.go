@@ -2,6 +2,7 @@ package harness
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -11,12 +12,36 @@ import (
 	"github.com/waybill-dev/waybill/journey"
 )
 
-// T is what a lab needs of a test: *testing.T, *testing.B and GinkgoTB() have it.
+// T is what a lab needs of a test: *testing.T, *testing.B and GinkgoTB() have it. If a T also has Name and Failed, as those
+// have, a test that fails leaves what it saw in a folder: see [ArtifactsEnv].
 type T interface {
 	Helper()
 	Cleanup(func())
 	Fatalf(format string, args ...any)
 	Skipf(format string, args ...any)
+}
+
+// failed tells whether a test has failed, if it can.
+func failed(t T) bool {
+	f, ok := t.(interface{ Failed() bool })
+	return ok && f.Failed()
+}
+
+// ginkgoT is what GinkgoTB() has and no testing.TB.
+type ginkgoT interface {
+	AddReportEntryVisibilityFailureOrVerbose(name string, args ...any)
+}
+
+// verbose tells whether the user wants to see what tests that pass have to say.
+func verbose(t T) bool {
+	flags := []string{"test.v"}
+	if _, ok := t.(ginkgoT); ok {
+		flags = []string{"ginkgo.v", "ginkgo.vv"}
+	}
+	return slices.ContainsFunc(flags, func(name string) bool {
+		f := flag.Lookup(name)
+		return f != nil && f.Value.String() != "" && f.Value.String() != "false"
+	})
 }
 
 // StrictEnv names the environment variable that turns skips into failures if it is 1: for CI, where a kernel that cannot

@@ -157,13 +157,15 @@ func (t *Trace) end() error {
 func (t *Trace) Seal(ctx context.Context) *Record {
 	t.lab.t.Helper()
 	if t.ended {
-		t.lab.t.Fatalf("seal the trace: it has been sealed already")
+		t.lab.t.Fatalf("seal the trace: it was sealed already, or its lab was reset")
 	}
 	record, err := t.seal(ctx)
 	if err := errors.Join(err, t.end()); err != nil {
 		fail(t.lab.t, "seal the trace", err)
 	}
-	return &Record{t: t.lab.t, mark: t.mark, record: record}
+	sealed := &Record{lab: t.lab, mark: t.mark, record: record}
+	t.lab.keepRecord(sealed)
+	return sealed
 }
 
 func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
@@ -189,6 +191,9 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 		Nodes:     make(map[uint64]string),
 		Reasons:   l.observatory.tracker.Reasons(),
 		Unvouched: make(map[uint64]string),
+	}
+	if l.folder != nil {
+		evidence.Artifacts = l.folder.shown
 	}
 	if l.observatory.noFunctions != nil {
 		evidence.NoFunctions = l.observatory.noFunctions.Error()

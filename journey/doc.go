@@ -64,5 +64,5 @@
 //	outcome   kind, event (index), rule_event (index), place, netns, device, last_netns, last_device, unvouched, sentence *
 //	evidence  complete *, sealed, settled, moving, loss [{cause, count}], probes [{kind, name}],
 //	          milestones {name: {probes, blind}}, nodes {cookie: name}, devices, chains {cookie: [name]},
-//	          reasons, sockets, unvouched {cookie: why}
+//	          reasons, sockets, artifacts, unvouched {cookie: why}
 package journey

@@ -33,6 +33,8 @@ type Evidence struct {
 	// NoFunctions is why no function could be observed, a clause; empty if they could. Then the tracepoints of the network
 	// devices, drops, and what a socket's owner was told of are all there is to be seen.
 	NoFunctions string
+	// Artifacts is the folder in which the test leaves what it saw if it fails; empty for none.
+	Artifacts string
 	// Unvouched says, by cookie, of which namespaces the ruleset in force could not be established, and why.
 	Unvouched map[uint64]string
 }

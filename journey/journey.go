@@ -16,6 +16,22 @@ type Journey struct {
 	Branches []Branch
 	// Evidence is the account of the record, shared by its journeys.
 	Evidence *Evidence
+
+	record *Record // nil if it is of none
+}
+
+// Others are the other journeys of the record, in order of first sight; nil if this one was read without its record.
+func (j *Journey) Others() []*Journey {
+	if j.record == nil {
+		return nil
+	}
+	var others []*Journey
+	for _, o := range j.record.Journeys {
+		if o != j {
+			others = append(others, o)
+		}
+	}
+	return others
 }
 
 // OriginInfo is the first sight of a packet, on its way out of a socket if it was made here.

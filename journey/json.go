@@ -115,7 +115,7 @@ func (r *Record) UnmarshalJSON(data []byte) error {
 		if j == nil {
 			return errors.New("decode record: a journey is null")
 		}
-		j.Evidence = in.Evidence
+		j.Evidence, j.record = in.Evidence, r
 		r.Journeys = append(r.Journeys, j.Journey)
 	}
 	return nil

@@ -3,6 +3,8 @@ package journey
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -45,7 +47,7 @@ func (a *Assembler) Seal(evidence Evidence) *Record {
 	}
 	for _, p := range a.order {
 		j := p.journey(evidence.Nodes)
-		j.Evidence = &evidence
+		j.Evidence, j.record = &evidence, r
 		if evidence.NoFunctions != "" {
 			j.blind()
 		}
@@ -100,6 +102,32 @@ func (r *Record) Annotate(f func(*Event)) {
 
 // All returns every journey of the record, those of background noise included, in order of first sight.
 func (r *Record) All() []*Journey { return r.Journeys }
+
+// Flow returns the journeys of the packets of a flow, both ways, in order of first sight: of those that had, at some place where
+// they were seen, this protocol and these ends. So a flow is found by the ends that one side sees, whatever NAT makes of them
+// on the way.
+func (r *Record) Flow(proto uint8, local, remote netip.AddrPort) []*Journey {
+	var found []*Journey
+	for _, j := range r.Journeys {
+		if slices.ContainsFunc(j.Events, func(e Event) bool { return e.Packet.between(proto, local, remote) }) {
+			found = append(found, j)
+		}
+	}
+	return found
+}
+
+// between says whether a packet went from one of these ends to the other.
+func (p *Packet) between(proto uint8, a, b netip.AddrPort) bool {
+	if p == nil {
+		return false
+	}
+	h, ok := p.Header()
+	if !ok || h.Proto != proto {
+		return false
+	}
+	src, dst := netip.AddrPortFrom(h.Src, h.SrcPort), netip.AddrPortFrom(h.Dst, h.DstPort)
+	return src == a && dst == b || src == b && dst == a
+}
 
 // Of returns the journey of a packet that the test sent. That none belongs to it, or more than one, is an error that
 // lists the candidates; it wraps [ErrInconclusive] if none was found and the record may have missed it.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-quicktest/qt"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/waybill-dev/waybill/internal/golden"
 )
@@ -76,6 +77,7 @@ func everythingRecord() *Record {
 	evidence.Probes = []Probe{{Function, "ip_output"}, {Return, "nf_hook_slow"}, {ProbeKind(9), "from the future"}}
 	evidence.Reasons = []string{"NETFILTER_DROP", "QDISC_DROP_OVERLIMIT"}
 	evidence.Unvouched = map[uint64]string{serverNS: "it changed"}
+	evidence.Artifacts = "/tmp/artifacts/everything"
 	evidence.Milestones = map[Milestone]Watch{
 		Postrouting: {Probes: []Probe{{Function, "ip_output"}}, Blind: "IPv6 was not seen"}, SocketDeliver: {},
 	}
@@ -100,7 +102,7 @@ func TestEverythingJSON(t *testing.T) {
 	golden.Check(t, "everything.json", string(out)+"\n")
 }
 
-var unexported = cmp.AllowUnexported(Record{}, Branch{}, netip.Addr{})
+var unexported = cmp.Options{cmp.AllowUnexported(Record{}, Branch{}, netip.Addr{}), cmpopts.IgnoreUnexported(Journey{})}
 
 // TestJSONRoundTrip: what was written is read back, to the last field.
 func TestJSONRoundTrip(t *testing.T) {

@@ -39,8 +39,8 @@ func (j *Journey) String() string {
 	return j.Text() + j.Sentence() + "\n"
 }
 
-// GomegaString is how gomega shows the journey.
-func (j *Journey) GomegaString() string { return j.String() }
+// GomegaString is how gomega shows the journey, often among many others: its [Journey.Summary].
+func (j *Journey) GomegaString() string { return j.Summary() }
 
 // CopyNote tells the events of copies apart, if the journey has any: it says which copy an event, given by its index,
 // belongs to, and is empty for an event of the packet's own way.

@@ -17,7 +17,7 @@ func TestDemoText(t *testing.T) {
 	qt.Assert(t, qt.HasLen(r.Journeys, 1))
 	j := r.Journeys[0]
 	golden.Check(t, "demo.txt", j.String())
-	qt.Check(t, qt.Equals(j.GomegaString(), j.String()))
+	qt.Check(t, qt.Equals(j.GomegaString(), j.Summary()))
 }
 
 func TestDemoJSON(t *testing.T) {

@@ -127,6 +127,11 @@ func (c *Conn) Close() error {
 	return c.socket.close()
 }
 
+// Endpoints are the ends of the connection, as this one sees them, and the IP protocol, TCP.
+func (c *Conn) Endpoints() (proto uint8, local, remote netip.AddrPort) {
+	return unix.IPPROTO_TCP, c.Local, c.Remote
+}
+
 // SocketCookie is [Conn.Cookie]: what a record finds the segments' journeys by.
 func (c *Conn) SocketCookie() uint64 { return c.Cookie }
 

@@ -75,5 +75,10 @@ func (s *Sent) Close() error {
 	return errors.Join(errs...)
 }
 
+// Endpoints are the ends of the flow that the packet belongs to, as the sender sees them, and the IP protocol.
+func (s *Sent) Endpoints() (proto uint8, local, remote netip.AddrPort) {
+	return s.Proto, s.Local, s.Remote
+}
+
 // SocketCookie is [Sent.Cookie]: what a record finds the packet's journey by.
 func (s *Sent) SocketCookie() uint64 { return s.Cookie }

@@ -76,7 +76,7 @@ type Config struct {
 	OnDemand []string
 
 	// Artifacts is a folder of the host, made if it is missing. What the program writes into the folder that its
-	// variable WAYBILL_ARTIFACTS names comes back there. Empty: the variable is not set.
+	// variable WAYBILL_ARTIFACTS names comes back there; WAYBILL_ARTIFACTS_HOST is this folder. Empty: neither is set.
 	Artifacts string
 	// Outputs are further files and folders that come back.
 	Outputs []Output

@@ -26,6 +26,9 @@ type Output struct {
 // artifactsVariable names the folder whose content comes back to [Config.Artifacts], in the program's environment.
 const artifactsVariable = "WAYBILL_ARTIFACTS"
 
+// artifactsHostVariable tells the program what that folder is called on the host, for what it says to its user.
+const artifactsHostVariable = "WAYBILL_ARTIFACTS_HOST"
+
 // guestArtifacts is that folder.
 const guestArtifacts = "/waybill/artifacts"
 

@@ -142,7 +142,11 @@ func packPrograms(c Config) (*initramfs, error) {
 		}
 	}
 	if c.Artifacts != "" {
-		root.spec.Env = append(root.spec.Env, artifactsVariable+"="+guestArtifacts)
+		host, err := filepath.Abs(c.Artifacts)
+		if err != nil {
+			return nil, fmt.Errorf("find the folder of the artifacts: %w", err)
+		}
+		root.spec.Env = append(root.spec.Env, artifactsVariable+"="+guestArtifacts, artifactsHostVariable+"="+host)
 	}
 	for _, o := range c.outputs() {
 		dir := o.Guest

@@ -41,6 +41,9 @@ func likeGoTest(config *vm.Config) error {
 	p := places{config: config, here: here}
 	if strings.HasSuffix(config.Program, testBinarySuffix) && config.Dir == "" {
 		config.Dir = here
+		if err := defaultArtifacts(config); err != nil {
+			return err
+		}
 		// New and changed files come back: a crasher that fuzzing found, a golden file.
 		p.both("testdata")
 	}
@@ -67,6 +70,24 @@ func likeGoTest(config *vm.Config) error {
 		}
 		config.Env = append([]string{"GOCOVERDIR=" + abs}, config.Env...)
 		config.Outputs = append(config.Outputs, vm.Output{Guest: abs, Host: abs, Folder: true})
+	}
+	return nil
+}
+
+// defaultArtifacts has what failed tests leave come back to the user's cache folder, where they leave it without a VM. What an
+// earlier run of the same tests left there is removed.
+func defaultArtifacts(config *vm.Config) error {
+	if config.Artifacts != "" {
+		return nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return fmt.Errorf("find the cache folder: %w", err)
+	}
+	config.Artifacts = filepath.Join(cache, "waybill", "artifacts")
+	earlier := filepath.Join(config.Artifacts, strings.TrimSuffix(filepath.Base(config.Program), testBinarySuffix))
+	if err := os.RemoveAll(earlier); err != nil {
+		return fmt.Errorf("remove what an earlier run left: %w", err)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ func TestLikeGoTest(t *testing.T) {
 	here := t.TempDir()
 	t.Chdir(here)
 	t.Setenv("GOCOVERDIR", "")
+	t.Setenv("XDG_CACHE_HOME", here)
 	qt.Assert(t, qt.IsNil(os.MkdirAll("testdata/fuzz", 0o755)))
 	qt.Assert(t, qt.IsNil(os.Mkdir("cover", 0o755)))
 	same := func(path string) vm.Output { return vm.Output{Guest: path, Host: path} }
@@ -25,11 +26,16 @@ func TestLikeGoTest(t *testing.T) {
 		dir     string
 		files   []string
 		outputs []vm.Output
+		left    string // folder for what failed tests leave
 	}{
 		{name: "a program", in: vm.Config{Program: "ls", Args: []string{"-l", "--", "x"}}, dir: "/"},
 		{
 			name: "a test binary", in: vm.Config{Program: "/b001/x.test", Args: []string{"-test.v"}}, dir: here,
-			files: []string{testdata.Guest}, outputs: []vm.Output{testdata},
+			files: []string{testdata.Guest}, outputs: []vm.Output{testdata}, left: filepath.Join(here, "waybill/artifacts"),
+		},
+		{
+			name: "a test binary that is told where", in: vm.Config{Program: "/b001/x.test", Artifacts: "left"}, dir: here,
+			files: []string{testdata.Guest}, outputs: []vm.Output{testdata}, left: "left",
 		},
 		{
 			name: "elsewhere", in: vm.Config{Program: "/b001/x.test", Dir: "/there", Args: []string{"-ginkgo.junit-report", "r.xml"}},
@@ -52,6 +58,7 @@ func TestLikeGoTest(t *testing.T) {
 			c := test.in
 			qt.Assert(t, qt.IsNil(likeGoTest(&c)))
 			qt.Check(t, qt.Equals(c.Dir, test.dir))
+			qt.Check(t, qt.Equals(c.Artifacts, test.left))
 			var files []string
 			for _, f := range c.Files {
 				qt.Check(t, qt.Equals(f.Src, f.Dst))
