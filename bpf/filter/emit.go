@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -15,7 +16,7 @@ const (
 	inputVLAN     = 38
 	inputLink     = 39
 	inputHave     = 40
-	inputSnapshot = 48
+	inputSnapshot = 88
 
 	snapshotBytes = 128
 )
@@ -29,8 +30,11 @@ const (
 )
 
 // Where on the stack is the memory of a program, as much as it uses. Each word takes eight bytes, so that the verifier remembers
-// what is in it.
-const stackMemory = -8
+// what is in it. There may be no more of them because the kernel has 512 bytes of stack for a program and all that it calls.
+const (
+	stackMemory  = -8
+	stackedWords = 8
+)
 
 // emitter translates programs to eBPF. The packet's beginning is in the snapshot. A load of what may be missing there compares
 // with how much there is, and one that may lie behind it has it read.
@@ -63,6 +67,9 @@ func emitPacket(p *Packet) (asm.Instructions, error) {
 	for _, program := range programs {
 		e.place(labels[program])
 		e.program(program)
+		if len(e.memory) > stackedWords {
+			return nil, fmt.Errorf("it keeps %d intermediate results, and the kernel's stack has room for %d", len(e.memory), stackedWords)
+		}
 	}
 	for _, write := range e.later {
 		write()

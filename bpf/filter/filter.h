@@ -21,8 +21,9 @@ enum filter_link {
 // The beginning of a packet is read once, before the filter is asked. What is behind that is read when it is needed.
 enum { FILTER_SNAPSHOT = 128 };
 
-// Addresses are numbers here, because the memory that they are read from may be gone. The caller sets all but the snapshot; on
-// Linux before 6.3, which does not let functions write to what is not initialized, it sets that to zero.
+// Addresses are numbers here, because the memory that they are read from may be gone. The caller sets all but the snapshot and
+// what filter_read fills in; on Linux before 6.3, which does not let functions write to what is not initialized, it sets memory
+// on the stack to zero.
 struct filter_input {
 	__u64 skb;    // for filter_meta
 	__u64 start;  // of the packet
@@ -35,16 +36,17 @@ struct filter_input {
 	__u8 link; // enum filter_link, of what is at start
 	__u32 have; // bytes in the snapshot: all that fit, as far as they can be read
 	__u32 pad;
+	__u64 walk[5]; // for those who read the packet
 	__u8 snapshot[FILTER_SNAPSHOT];
 };
-_Static_assert(sizeof(struct filter_input) == 48 + FILTER_SNAPSHOT, "filter_input has padding");
+_Static_assert(sizeof(struct filter_input) == 88 + FILTER_SNAPSHOT, "filter_input has padding");
 
 // What filter_read returns in place of bytes.
 #define FILTER_NO_BYTES (1ULL << 32)	// the packet ends before
 #define FILTER_UNREADABLE (2ULL << 32)
 
 // Reads the packet, wherever its bytes are: 1, 2 or 4 of them at an offset, which it returns as a number in the order of the
-// host; with a size of 0, those of the snapshot. Defined by whoever includes this file, and called by the functions below.
+// host. Defined by whoever includes this file, and called by the functions below.
 __u64 filter_read(struct filter_input *in, __u64 offset, __u32 size);
 
 // Weak, so that the compiler does not look into them. A function that nothing calls would not be in the program.

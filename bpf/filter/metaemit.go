@@ -42,7 +42,7 @@ func emitMeta(tree metaNode) (asm.Instructions, error) {
 	}
 	code, err := e.finish()
 	if err != nil {
-		return nil, refuse(span{}, "the filter is too long: %v", err)
+		return nil, refuse(span{}, "the filter is too much for the kernel: %v", err)
 	}
 	return code, nil
 }

@@ -132,7 +132,7 @@ func lowerTree(tree node, link Link, tagged bool) (p *program, mentioned bool, e
 func (p *Packet) emitted() (*Packet, error) {
 	code, err := emitPacket(p)
 	if err != nil {
-		return nil, &Error{Expression: p.expression, Length: len(p.expression), Reason: "the filter is too long: " + err.Error()}
+		return nil, &Error{Expression: p.expression, Length: len(p.expression), Reason: "the filter is too much for the kernel: " + err.Error()}
 	}
 	p.code = code
 	return p, nil

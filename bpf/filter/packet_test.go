@@ -215,7 +215,7 @@ func TestInputLayout(t *testing.T) {
 	}
 	qt.Check(t, qt.DeepEquals(offsets, map[string]uint32{
 		"skb": inputSkb, "start": 8, "shared": 16, "linear": 24, "skip": 28, "len": inputLen, "vlan_tci": inputTCI,
-		"vlan": inputVLAN, "link": inputLink, "have": inputHave, "pad": inputHave + 4, "snapshot": inputSnapshot,
+		"vlan": inputVLAN, "link": inputLink, "have": inputHave, "pad": inputHave + 4, "walk": 48, "snapshot": inputSnapshot,
 	}))
 	qt.Check(t, qt.Equals(int(input.Size), inputSnapshot+snapshotBytes))
 	qt.Check(t, qt.Equals(kernelFilterVerdictFILTER_MATCH, kernelFilterVerdict(Match)))

@@ -26,6 +26,7 @@ type kernelFilterInput struct {
 	Link     uint8
 	Have     uint32
 	Pad      uint32
+	Walk     [5]uint64
 	Snapshot [128]uint8
 }
 

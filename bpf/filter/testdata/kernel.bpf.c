@@ -44,6 +44,16 @@ static __always_inline struct subject *fill(struct filter_input *in)
 	return s;
 }
 
+static __always_inline void read_snapshot(struct filter_input *in)
+{
+	__u32 n = in->linear;
+
+	if (n > FILTER_SNAPSHOT)
+		n = FILTER_SNAPSHOT;
+	if (n && !bpf_probe_read_kernel(in->snapshot, n, (void *)in->start))
+		in->have = n;
+}
+
 // Reads what is in one piece.
 __noinline __u64 filter_read(struct filter_input *in, __u64 offset, __u32 size)
 {
@@ -51,15 +61,6 @@ __noinline __u64 filter_read(struct filter_input *in, __u64 offset, __u32 size)
 
 	if (!in)
 		return FILTER_UNREADABLE;
-	if (!size) {
-		__u32 n = in->linear;
-
-		if (n > FILTER_SNAPSHOT)
-			n = FILTER_SNAPSHOT;
-		if (n && !bpf_probe_read_kernel(in->snapshot, n, (void *)in->start))
-			in->have = n;
-		return 0;
-	}
 	if (size > sizeof(bytes) || offset + size > in->len)
 		return FILTER_NO_BYTES;
 	if (offset + size > in->linear || bpf_probe_read_kernel(bytes, size, (void *)in->start + offset))
@@ -79,7 +80,7 @@ static __always_inline int packet(void)
 
 	if (!fill(&in))
 		return -1;
-	filter_read(&in, 0, 0);
+	read_snapshot(&in);
 	return filter_packet(&in);
 }
 
@@ -294,7 +295,7 @@ int real(__u64 *ctx)
 	in.linear = tail - mac;
 	in.len = in.linear + skb->data_len;
 	in.link = FILTER_ETHERNET;
-	filter_read(&in, 0, 0);
+	read_snapshot(&in);
 	packet_verdict = filter_packet(&in);
 	meta_verdict = filter_meta(&in);
 	return 0;
