@@ -31,7 +31,7 @@ func TestFilterExpressions(t *testing.T) {
 	needRoot(t)
 	every := 5
 	if tier, _, err := chooseTier(AnyTier, btf.NewCache()); err == nil && tier == Functions {
-		every = 60 // under emulation
+		every = 120 // under emulation
 	}
 	var frames [][]byte
 	for line := range strings.Lines(frameLines) {

@@ -80,6 +80,7 @@ func (f *filtered) check(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(memory, Memory{Packets: map[uint64]journey.ID{}}))
 }
 
+// TestFilterByPort has one tracker for several questions, because opening one takes a while.
 func TestFilterByPort(t *testing.T) {
 	f := newFiltered(t, Options{PacketFilter: "udp port 9"})
 	f.sendTo(t, 10, 5)
@@ -87,11 +88,13 @@ func TestFilterByPort(t *testing.T) {
 	qt.Check(t, qt.DeepEquals(f.ports(t), []int{9, 9, 9}))
 	qt.Check(t, qt.Equals(f.count(journey.Origin), 3))
 	f.check(t)
+	t.Run("forgets refusals", f.forgetsRefusals)
+	t.Run("everywhere", f.everywhere)
 }
 
-// TestFilterForgetsRefusals: the buffers of packets that were refused are those of packets that match, over and over.
-func TestFilterForgetsRefusals(t *testing.T) {
-	f := newFiltered(t, Options{PacketFilter: "udp port 9"})
+// forgetsRefusals: the buffers of packets that were refused are those of packets that match, over and over.
+func (f *filtered) forgetsRefusals(t *testing.T) {
+	f.forget()
 	for range 200 {
 		f.sendTo(t, 10, 1)
 		f.sendTo(t, 9, 1)
@@ -200,9 +203,9 @@ func TestFiltersOfTwoTrackers(t *testing.T) {
 	second.check(t)
 }
 
-// TestWatchAll: namespaces that come later are in the scope of everything, those of other scopes are not.
-func TestWatchAll(t *testing.T) {
-	f := newFiltered(t, Options{PacketFilter: "udp port 7771"})
+// everywhere: namespaces that come later are in the scope of everything, those of other scopes are not.
+func (f *filtered) everywhere(t *testing.T) {
+	f.forget()
 	everything := &host{looks: make(map[uint64]journey.Event)}
 	scope, err := f.tracker.WatchAll()
 	qt.Assert(t, qt.IsNil(err))
@@ -213,14 +216,14 @@ func TestWatchAll(t *testing.T) {
 	qt.Check(t, qt.ErrorMatches(err, "watch all namespaces: another scope does already"))
 
 	later := newHost(t)
-	later.sendTo(t, 7771, 2)
-	f.sendTo(t, 7771, 1)
-	qt.Check(t, qt.DeepEquals(f.ports(t), []int{7771}))
+	later.sendTo(t, 9, 2)
+	f.sendTo(t, 9, 1)
+	qt.Check(t, qt.DeepEquals(f.ports(t), []int{9}))
 	qt.Check(t, qt.Equals(f.count(journey.Origin), 1))
 	qt.Check(t, qt.Equals(everything.count(journey.Origin), 2))
 
 	qt.Assert(t, qt.IsNil(scope.Close()))
-	later.sendTo(t, 7771, 1)
+	later.sendTo(t, 9, 1)
 	f.ports(t)
 	qt.Check(t, qt.Equals(everything.count(journey.Origin), 2))
 	again, err := f.tracker.WatchAll()
