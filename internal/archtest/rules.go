@@ -15,6 +15,8 @@ type rule struct {
 var rules = []rule{
 	{folder: "journey"},
 	{folder: "packet"},
+	{folder: "eventfile", own: []string{"journey"}},
+	{folder: "collect", own: []string{"bpf", "topology", "journey"}},
 	{folder: "ci"},
 	{folder: "bench", own: []string{"bpf", "topology", "packet", "journey"}},
 	{folder: "bpf", own: []string{"journey", "internal/nearest"}},
@@ -28,7 +30,10 @@ var rules = []rule{
 	},
 	{folder: "suites", own: []string{"harness", "topology", "packet", "assert", "journey", "internal/suite"}, testsOnly: true},
 	{folder: "vm", own: []string{"internal/nearest"}},
-	{folder: "cmd", own: []string{"harness", "bpf", "topology", "packet", "journey", "vm", "ci", "internal/nearest"}},
+	{
+		folder: "cmd",
+		own:    []string{"harness", "bpf", "topology", "packet", "journey", "collect", "eventfile", "vm", "ci", "internal/nearest"},
+	},
 	{folder: "internal/suite", own: []string{"harness", "internal/leak"}},
 	{folder: "internal"},
 }
