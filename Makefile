@@ -82,7 +82,7 @@ bench-packet: setup ## what observing a packet costs; BENCH_KERNELS, BENCH_FLAGS
 	@$(BUILD)/bench run --waybill $(BUILD)/waybill $(BENCH_KERNELS:%=--kernel %) $(BENCH_FLAGS)
 
 bench: bench-packet ## all benchmarks
-	go test -run '^$$' -bench . -benchmem ./journey ./topology ./internal/netns ./vm ./cmd/waybill
+	go test -run '^$$' -bench . -benchmem ./bpf/filter ./journey ./topology ./internal/netns ./vm ./cmd/waybill
 	go test -run '^$$' -bench . -exec '$(abspath $(BUILD))/waybill vm --kernel $(KERNEL) --' ./harness
 
 SOAK_FLAGS ?=

@@ -78,6 +78,9 @@ func (t target) of(r request) target {
 	if r.stack {
 		t.cookie |= uint64(trackerCookieCOOKIE_STACK)
 	}
+	if isOnWayOut(r) {
+		t.cookie |= uint64(trackerCookieCOOKIE_ON_WAY_OUT)
+	}
 	return t
 }
 

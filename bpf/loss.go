@@ -173,6 +173,9 @@ var lossCauses = map[trackerLossCause]string{
 		"without function probes that is not known",
 	trackerLossCauseLOSS_EXCHANGED: "packets first seen after their buffer was exchanged, which may be the rest of other " +
 		"packets: without function probes that is not known",
+	trackerLossCauseLOSS_UNDECIDED: "packets not followed where they were seen: the filter needs bytes that cannot be read",
+	trackerLossCauseLOSS_INCOMPLETE: "packets not followed where they were seen: their headers are not complete there, or begin " +
+		"with none that the filter knows",
 }
 
 const skippedProbes = "probe hits skipped by the kernel: the CPU was busy with another probe"
@@ -182,6 +185,7 @@ type Account struct {
 	scope  []uint64
 	misses [parts]uint64 // by part
 	mixed  uint64        // notes of hooks that others overwrote
+	asked  uint64        // refusals of the filters that were forgotten
 	blind  bool          // programs at functions were not run
 }
 
@@ -198,6 +202,9 @@ func (s *Scope) Account() (Account, error) {
 	}
 	if err := t.collection.Variables[trackerVarOverwrittenNotes].Get(&a.mixed); err != nil {
 		return a, fmt.Errorf("read which hooks were mixed up: %w", err)
+	}
+	if err := t.collection.Variables[trackerVarForgottenRefusals].Get(&a.asked); err != nil {
+		return a, fmt.Errorf("read which refusals were forgotten: %w", err)
 	}
 	beats, err := t.beats()
 	if a.blind = !beats; a.blind {
@@ -227,19 +234,26 @@ func (s *Scope) Begin() (Account, error) {
 	return a, nil
 }
 
-// forgetAll empties the map of identities, first key by first key: to iterate over a map that changes is to begin anew
+// forgetAll forgets every packet, those that the filters refused too.
+func (t *Tracker) forgetAll() error {
+	if err := empty(t.collection.Maps[trackerMapIdentities]); err != nil {
+		return err
+	}
+	return t.forgetRefusals()
+}
+
+// empty empties a map whose keys are packets, first key by first key: to iterate over a map that changes is to begin anew
 // again and again. Packets that arrive meanwhile may make it longer, but not for ever: there are at most as many turns as
 // the map has places.
-func (t *Tracker) forgetAll() error {
-	identities := t.collection.Maps[trackerMapIdentities]
-	for range identities.MaxEntries() {
+func empty(packets *ebpf.Map) error {
+	for range packets.MaxEntries() {
 		var head uint64
-		if err := identities.NextKey(nil, &head); errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := packets.NextKey(nil, &head); errors.Is(err, ebpf.ErrKeyNotExist) {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("read the packets that are known: %w", err)
 		}
-		if err := identities.Delete(head); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := packets.Delete(head); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("forget a packet: %w", err)
 		}
 	}
@@ -261,6 +275,7 @@ func (a Account) Since(earlier Account) []journey.Loss {
 	add("lifetime hooks skipped by the kernel", a.misses[reports]-earlier.misses[reports])
 	add("ends of packets skipped by the kernel", a.misses[ends]-earlier.misses[ends])
 	add("hooks of two stacks mixed up: something may be told twice, and something missed not be counted", a.mixed-earlier.mixed)
+	add("packets that the filter refused, and may have been asked about again: too many are alive", a.asked-earlier.asked)
 	if a.blind || earlier.blind {
 		add(switchedOff, 1)
 	}

@@ -43,7 +43,11 @@ func (t *Tracker) Memory() (Memory, error) {
 		{&m.Waits, []string{trackerMapWaiting}},
 	} {
 		for _, name := range part.maps {
-			n, err := count(t.collection.Maps[name])
+			m := t.collection.Maps[name]
+			if m == nil { // the tier of tracepoints does not have all
+				continue
+			}
+			n, err := count(m)
 			if err != nil {
 				return Memory{}, fmt.Errorf("count the entries of %s: %w", name, err)
 			}

@@ -15,15 +15,22 @@ import (
 	"github.com/waybill-dev/waybill/journey"
 )
 
+// needRoot skips the test without root, except in CI, which must have it.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("needs root")
+	}
+	t.Skip("needs root")
+}
+
 // anyTracker is a tracker on whatever tier the kernel has.
 func anyTracker(t *testing.T) *Tracker {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
+	needRoot(t)
 	tier, _, err := chooseTier(AnyTier, btf.NewCache())
 	qt.Assert(t, qt.IsNil(err))
 	if tier == Functions {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/cilium/ebpf"
 
@@ -98,6 +99,27 @@ func (t *Tracker) Watch(cookies []uint64) (*Scope, error) {
 	return s, nil
 }
 
+// WatchAll registers every namespace that is in no other scope, now or later, for packets that are first seen in it. There can be
+// one such scope.
+func (t *Tracker) WatchAll() (*Scope, error) {
+	s, err := t.Watch(nil)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	if t.everywhere != nil {
+		err = errors.New("another scope does already")
+	} else {
+		t.everywhere = s
+		err = errors.Join(t.collection.Variables[trackerVarEverywhere].Set(s.number), t.setRange())
+	}
+	t.mu.Unlock()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("watch all namespaces: %w", err), s.Close())
+	}
+	return s, nil
+}
+
 // widen has the programs look for the scope of packets in these namespaces. It is not undone when they are gone: cookies only
 // rise, so those of a process's labs lie side by side.
 func (t *Tracker) widen(cookies []uint64) error {
@@ -106,12 +128,20 @@ func (t *Tracker) widen(cookies []uint64) error {
 	for _, c := range cookies {
 		t.firstCookie, t.lastCookie = min(t.firstCookie, c), max(t.lastCookie, c)
 	}
-	err := errors.Join(t.collection.Variables[trackerVarFirstCookie].Set(t.firstCookie),
-		t.collection.Variables[trackerVarLastCookie].Set(t.lastCookie))
-	if err != nil {
+	if err := t.setRange(); err != nil {
 		return fmt.Errorf("watch namespaces: %w", err)
 	}
 	return nil
+}
+
+// setRange tells the programs of which cookies it is worth looking for a scope. The tracker's mutex is held.
+func (t *Tracker) setRange() error {
+	first, last := t.firstCookie, t.lastCookie
+	if t.everywhere != nil {
+		first, last = 0, math.MaxUint64
+	}
+	return errors.Join(t.collection.Variables[trackerVarFirstCookie].Set(first),
+		t.collection.Variables[trackerVarLastCookie].Set(last))
 }
 
 // Close closes the scope's observers and forgets its namespaces. It may be called again.
@@ -125,9 +155,13 @@ func (s *Scope) Close() error {
 	s.closed = true
 	observers := s.observers
 	delete(t.scopes, s.number)
+	var errs []error
+	if t.everywhere == s {
+		t.everywhere = nil
+		errs = append(errs, t.setRange(), t.collection.Variables[trackerVarEverywhere].Set(uint32(0)))
+	}
 	t.mu.Unlock()
 
-	var errs []error
 	for _, o := range observers {
 		errs = append(errs, o.Close())
 	}

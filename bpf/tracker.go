@@ -29,6 +29,18 @@ type Options struct {
 	Packets int
 	// Tier is what the tracker may use. The zero value is the best that the kernel allows.
 	Tier Tier
+	// PacketFilter and MetaFilter choose among the packets in scope: by their bytes, as [filter.CompilePacket] takes it, and by
+	// the fields of their sk_buff ([filter.CompileMeta]). Of an expression that is wrong, the error wraps a [*filter.Error]. Both
+	// must match; an empty one matches everything.
+	//
+	// They are asked once: when a packet is first seen, which with filters is at the latest when IP is about to send it, when it
+	// is given to a device, or when a device has received it. A packet that matched is followed from then on, and one that did
+	// not is not looked at again, whatever becomes of it. If it cannot be told, that is counted as a loss of the scope, and the
+	// packet is asked about at its next sight.
+	PacketFilter, MetaFilter string
+
+	// trim leaves programs out before they are loaded: for tests that open many trackers.
+	trim func(*ebpf.CollectionSpec)
 
 	// functions is the name of the family of programs that observe functions, instead of the first that the kernel has:
 	// for tests.
@@ -49,6 +61,7 @@ type Tracker struct {
 	oneWay     bool // observe functions by the family only: for tests
 	nft        verdictProbe
 	pages      bool                 // bytes in pages are captured
+	filtered   bool                 // there are filters
 	absent     []string             // functions without which the tracker works
 	hooks      map[string]link.Link // what is always attached, by program
 	pins       *pins
@@ -70,6 +83,7 @@ type Tracker struct {
 
 	mu                      sync.Mutex
 	scopes                  map[uint32]*Scope
+	everywhere              *Scope // that of every namespace in no other; nil if there is none
 	reading                 *Scope // whose record was read last
 	firstCookie, lastCookie uint64 // of namespaces that were watched
 	lastScope               uint32
@@ -126,6 +140,12 @@ func (t *Tracker) load(opts Options) error {
 	}
 	if t.spec, err = t.readPrograms(); err != nil {
 		return fmt.Errorf("read the tracker's programs: %w", err)
+	}
+	if err := t.useFilters(opts); err != nil {
+		return err
+	}
+	if opts.trim != nil {
+		opts.trim(t.spec)
 	}
 	ring := t.spec.Maps[trackerMapRecords]
 	if opts.RingBytes != 0 {
@@ -247,7 +267,7 @@ func (t *Tracker) attachAlways() error {
 		switch {
 		case program.Type() != ebpf.Tracing && program.Type() != ebpf.RawTracepoint:
 		case slices.Contains([]string{trackerProgIpLocalOut, trackerProgIp6LocalOut, trackerProgDevQueueXmit,
-			trackerProgDevDirectXmit, trackerProgKfreeSkb}, name), slices.Contains(firstSights, name):
+			trackerProgDevDirectXmit, trackerProgKfreeSkb, trackerProgAtNetifReceiveSkb}, name), slices.Contains(firstSights, name):
 			rest = append(rest, name)
 		default:
 			ends = append(ends, name)

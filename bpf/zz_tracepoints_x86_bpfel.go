@@ -28,6 +28,7 @@ const (
 	tracepointsMapGrowing                    = "growing"
 	tracepointsMapIdentities                 = "identities"
 	tracepointsMapLossCounters               = "loss_counters"
+	tracepointsMapMoreRefusals               = "more_refusals"
 	tracepointsMapMoving                     = "moving"
 	tracepointsMapPending                    = "pending"
 	tracepointsMapRecords                    = "records"
@@ -61,6 +62,8 @@ const (
 	tracepointsProgAtNetDevQueueAgain        = "at_net_dev_queue_again"
 	tracepointsProgAtNetDevStartXmit         = "at_net_dev_start_xmit"
 	tracepointsProgAtNetDevStartXmitAgain    = "at_net_dev_start_xmit_again"
+	tracepointsProgAtNetifReceiveSkb         = "at_netif_receive_skb"
+	tracepointsProgAtNetifReceiveSkbAgain    = "at_netif_receive_skb_again"
 	tracepointsProgAtSkDataReady             = "at_sk_data_ready"
 	tracepointsProgAtSkDataReadyAgain        = "at_sk_data_ready_again"
 	tracepointsProgAtSkbCopy                 = "at_skb_copy"
@@ -87,10 +90,13 @@ const (
 	tracepointsProgSubmitBarrier             = "submit_barrier"
 	tracepointsVarAttended                   = "attended"
 	tracepointsVarDropStacks                 = "drop_stacks"
+	tracepointsVarEverywhere                 = "everywhere"
 	tracepointsVarExchangesFrom              = "exchanges_from"
 	tracepointsVarExchangesTo                = "exchanges_to"
 	tracepointsVarExchanging                 = "exchanging"
+	tracepointsVarFilters                    = "filters"
 	tracepointsVarFirstCookie                = "first_cookie"
+	tracepointsVarForgottenRefusals          = "forgotten_refusals"
 	tracepointsVarHookNotes                  = "hook_notes"
 	tracepointsVarKnownHeads                 = "known_heads"
 	tracepointsVarLastCookie                 = "last_cookie"
@@ -99,6 +105,9 @@ const (
 	tracepointsVarNothingYet                 = "nothing_yet"
 	tracepointsVarOverwrittenNotes           = "overwritten_notes"
 	tracepointsVarPageArray                  = "page_array"
+	tracepointsVarQuestions                  = "questions"
+	tracepointsVarRefusals                   = "refusals"
+	tracepointsVarRefusedMore                = "refused_more"
 	tracepointsVarReleasing                  = "releasing"
 	tracepointsVarReserving                  = "reserving"
 	tracepointsVarStoodIn                    = "stood_in"
@@ -175,6 +184,8 @@ type tracepointsProgramSpecs struct {
 	AtNetDevQueueAgain        *ebpf.ProgramSpec `ebpf:"at_net_dev_queue_again"`
 	AtNetDevStartXmit         *ebpf.ProgramSpec `ebpf:"at_net_dev_start_xmit"`
 	AtNetDevStartXmitAgain    *ebpf.ProgramSpec `ebpf:"at_net_dev_start_xmit_again"`
+	AtNetifReceiveSkb         *ebpf.ProgramSpec `ebpf:"at_netif_receive_skb"`
+	AtNetifReceiveSkbAgain    *ebpf.ProgramSpec `ebpf:"at_netif_receive_skb_again"`
 	AtSkDataReady             *ebpf.ProgramSpec `ebpf:"at_sk_data_ready"`
 	AtSkDataReadyAgain        *ebpf.ProgramSpec `ebpf:"at_sk_data_ready_again"`
 	AtSkbCopy                 *ebpf.ProgramSpec `ebpf:"at_skb_copy"`
@@ -210,6 +221,7 @@ type tracepointsMapSpecs struct {
 	Growing      *ebpf.MapSpec `ebpf:"growing"`
 	Identities   *ebpf.MapSpec `ebpf:"identities"`
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
+	MoreRefusals *ebpf.MapSpec `ebpf:"more_refusals"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
 	Pending      *ebpf.MapSpec `ebpf:"pending"`
 	Records      *ebpf.MapSpec `ebpf:"records"`
@@ -221,24 +233,30 @@ type tracepointsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracepointsVariableSpecs struct {
-	Attended         *ebpf.VariableSpec `ebpf:"attended"`
-	DropStacks       *ebpf.VariableSpec `ebpf:"drop_stacks"`
-	ExchangesFrom    *ebpf.VariableSpec `ebpf:"exchanges_from"`
-	ExchangesTo      *ebpf.VariableSpec `ebpf:"exchanges_to"`
-	Exchanging       *ebpf.VariableSpec `ebpf:"exchanging"`
-	FirstCookie      *ebpf.VariableSpec `ebpf:"first_cookie"`
-	HookNotes        *ebpf.VariableSpec `ebpf:"hook_notes"`
-	KnownHeads       *ebpf.VariableSpec `ebpf:"known_heads"`
-	LastCookie       *ebpf.VariableSpec `ebpf:"last_cookie"`
-	MemoryMap        *ebpf.VariableSpec `ebpf:"memory_map"`
-	MetaWanted       *ebpf.VariableSpec `ebpf:"meta_wanted"`
-	NothingYet       *ebpf.VariableSpec `ebpf:"nothing_yet"`
-	OverwrittenNotes *ebpf.VariableSpec `ebpf:"overwritten_notes"`
-	PageArray        *ebpf.VariableSpec `ebpf:"page_array"`
-	Releasing        *ebpf.VariableSpec `ebpf:"releasing"`
-	Reserving        *ebpf.VariableSpec `ebpf:"reserving"`
-	StoodIn          *ebpf.VariableSpec `ebpf:"stood_in"`
-	WakeAt           *ebpf.VariableSpec `ebpf:"wake_at"`
+	Attended          *ebpf.VariableSpec `ebpf:"attended"`
+	DropStacks        *ebpf.VariableSpec `ebpf:"drop_stacks"`
+	Everywhere        *ebpf.VariableSpec `ebpf:"everywhere"`
+	ExchangesFrom     *ebpf.VariableSpec `ebpf:"exchanges_from"`
+	ExchangesTo       *ebpf.VariableSpec `ebpf:"exchanges_to"`
+	Exchanging        *ebpf.VariableSpec `ebpf:"exchanging"`
+	Filters           *ebpf.VariableSpec `ebpf:"filters"`
+	FirstCookie       *ebpf.VariableSpec `ebpf:"first_cookie"`
+	ForgottenRefusals *ebpf.VariableSpec `ebpf:"forgotten_refusals"`
+	HookNotes         *ebpf.VariableSpec `ebpf:"hook_notes"`
+	KnownHeads        *ebpf.VariableSpec `ebpf:"known_heads"`
+	LastCookie        *ebpf.VariableSpec `ebpf:"last_cookie"`
+	MemoryMap         *ebpf.VariableSpec `ebpf:"memory_map"`
+	MetaWanted        *ebpf.VariableSpec `ebpf:"meta_wanted"`
+	NothingYet        *ebpf.VariableSpec `ebpf:"nothing_yet"`
+	OverwrittenNotes  *ebpf.VariableSpec `ebpf:"overwritten_notes"`
+	PageArray         *ebpf.VariableSpec `ebpf:"page_array"`
+	Questions         *ebpf.VariableSpec `ebpf:"questions"`
+	Refusals          *ebpf.VariableSpec `ebpf:"refusals"`
+	RefusedMore       *ebpf.VariableSpec `ebpf:"refused_more"`
+	Releasing         *ebpf.VariableSpec `ebpf:"releasing"`
+	Reserving         *ebpf.VariableSpec `ebpf:"reserving"`
+	StoodIn           *ebpf.VariableSpec `ebpf:"stood_in"`
+	WakeAt            *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
 // tracepointsObjects contains all objects after they have been loaded into the kernel.
@@ -266,6 +284,7 @@ type tracepointsMaps struct {
 	Growing      *ebpf.Map `ebpf:"growing"`
 	Identities   *ebpf.Map `ebpf:"identities"`
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
+	MoreRefusals *ebpf.Map `ebpf:"more_refusals"`
 	Moving       *ebpf.Map `ebpf:"moving"`
 	Pending      *ebpf.Map `ebpf:"pending"`
 	Records      *ebpf.Map `ebpf:"records"`
@@ -280,6 +299,7 @@ func (m *tracepointsMaps) Close() error {
 		m.Growing,
 		m.Identities,
 		m.LossCounters,
+		m.MoreRefusals,
 		m.Moving,
 		m.Pending,
 		m.Records,
@@ -292,24 +312,30 @@ func (m *tracepointsMaps) Close() error {
 //
 // It can be passed to loadTracepointsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracepointsVariables struct {
-	Attended         *ebpf.Variable `ebpf:"attended"`
-	DropStacks       *ebpf.Variable `ebpf:"drop_stacks"`
-	ExchangesFrom    *ebpf.Variable `ebpf:"exchanges_from"`
-	ExchangesTo      *ebpf.Variable `ebpf:"exchanges_to"`
-	Exchanging       *ebpf.Variable `ebpf:"exchanging"`
-	FirstCookie      *ebpf.Variable `ebpf:"first_cookie"`
-	HookNotes        *ebpf.Variable `ebpf:"hook_notes"`
-	KnownHeads       *ebpf.Variable `ebpf:"known_heads"`
-	LastCookie       *ebpf.Variable `ebpf:"last_cookie"`
-	MemoryMap        *ebpf.Variable `ebpf:"memory_map"`
-	MetaWanted       *ebpf.Variable `ebpf:"meta_wanted"`
-	NothingYet       *ebpf.Variable `ebpf:"nothing_yet"`
-	OverwrittenNotes *ebpf.Variable `ebpf:"overwritten_notes"`
-	PageArray        *ebpf.Variable `ebpf:"page_array"`
-	Releasing        *ebpf.Variable `ebpf:"releasing"`
-	Reserving        *ebpf.Variable `ebpf:"reserving"`
-	StoodIn          *ebpf.Variable `ebpf:"stood_in"`
-	WakeAt           *ebpf.Variable `ebpf:"wake_at"`
+	Attended          *ebpf.Variable `ebpf:"attended"`
+	DropStacks        *ebpf.Variable `ebpf:"drop_stacks"`
+	Everywhere        *ebpf.Variable `ebpf:"everywhere"`
+	ExchangesFrom     *ebpf.Variable `ebpf:"exchanges_from"`
+	ExchangesTo       *ebpf.Variable `ebpf:"exchanges_to"`
+	Exchanging        *ebpf.Variable `ebpf:"exchanging"`
+	Filters           *ebpf.Variable `ebpf:"filters"`
+	FirstCookie       *ebpf.Variable `ebpf:"first_cookie"`
+	ForgottenRefusals *ebpf.Variable `ebpf:"forgotten_refusals"`
+	HookNotes         *ebpf.Variable `ebpf:"hook_notes"`
+	KnownHeads        *ebpf.Variable `ebpf:"known_heads"`
+	LastCookie        *ebpf.Variable `ebpf:"last_cookie"`
+	MemoryMap         *ebpf.Variable `ebpf:"memory_map"`
+	MetaWanted        *ebpf.Variable `ebpf:"meta_wanted"`
+	NothingYet        *ebpf.Variable `ebpf:"nothing_yet"`
+	OverwrittenNotes  *ebpf.Variable `ebpf:"overwritten_notes"`
+	PageArray         *ebpf.Variable `ebpf:"page_array"`
+	Questions         *ebpf.Variable `ebpf:"questions"`
+	Refusals          *ebpf.Variable `ebpf:"refusals"`
+	RefusedMore       *ebpf.Variable `ebpf:"refused_more"`
+	Releasing         *ebpf.Variable `ebpf:"releasing"`
+	Reserving         *ebpf.Variable `ebpf:"reserving"`
+	StoodIn           *ebpf.Variable `ebpf:"stood_in"`
+	WakeAt            *ebpf.Variable `ebpf:"wake_at"`
 }
 
 // tracepointsPrograms contains all programs after they have been loaded into the kernel.
@@ -344,6 +370,8 @@ type tracepointsPrograms struct {
 	AtNetDevQueueAgain        *ebpf.Program `ebpf:"at_net_dev_queue_again"`
 	AtNetDevStartXmit         *ebpf.Program `ebpf:"at_net_dev_start_xmit"`
 	AtNetDevStartXmitAgain    *ebpf.Program `ebpf:"at_net_dev_start_xmit_again"`
+	AtNetifReceiveSkb         *ebpf.Program `ebpf:"at_netif_receive_skb"`
+	AtNetifReceiveSkbAgain    *ebpf.Program `ebpf:"at_netif_receive_skb_again"`
 	AtSkDataReady             *ebpf.Program `ebpf:"at_sk_data_ready"`
 	AtSkDataReadyAgain        *ebpf.Program `ebpf:"at_sk_data_ready_again"`
 	AtSkbCopy                 *ebpf.Program `ebpf:"at_skb_copy"`
@@ -400,6 +428,8 @@ func (p *tracepointsPrograms) Close() error {
 		p.AtNetDevQueueAgain,
 		p.AtNetDevStartXmit,
 		p.AtNetDevStartXmitAgain,
+		p.AtNetifReceiveSkb,
+		p.AtNetifReceiveSkbAgain,
 		p.AtSkDataReady,
 		p.AtSkDataReadyAgain,
 		p.AtSkbCopy,

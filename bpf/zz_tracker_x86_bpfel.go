@@ -22,10 +22,11 @@ type trackerCall struct {
 type trackerCookie uint32
 
 const (
-	trackerCookieCOOKIE_STACK  trackerCookie = 65536
-	trackerCookieCOOKIE_VALUE  trackerCookie = 131072
-	trackerCookieCOOKIE_SIGNED trackerCookie = 262144
-	trackerCookieCOOKIE_SHIFT  trackerCookie = 16777216
+	trackerCookieCOOKIE_STACK      trackerCookie = 65536
+	trackerCookieCOOKIE_VALUE      trackerCookie = 131072
+	trackerCookieCOOKIE_SIGNED     trackerCookie = 262144
+	trackerCookieCOOKIE_ON_WAY_OUT trackerCookie = 524288
+	trackerCookieCOOKIE_SHIFT      trackerCookie = 16777216
 )
 
 type trackerDropEvent struct {
@@ -42,6 +43,13 @@ type trackerEvent struct {
 	Tid uint32
 	Len uint32
 }
+
+type trackerFilterKind uint32
+
+const (
+	trackerFilterKindFILTER_BY_PACKET trackerFilterKind = 1
+	trackerFilterKindFILTER_BY_META   trackerFilterKind = 2
+)
 
 type trackerFrame struct {
 	_     structs.HostLayout
@@ -149,12 +157,14 @@ const (
 	trackerLossCauseLOSS_RETURN          trackerLossCause = 5
 	trackerLossCauseLOSS_FRAGMENT        trackerLossCause = 6
 	trackerLossCauseLOSS_EXCHANGED       trackerLossCause = 7
-	trackerLossCauseLOSS_CAUSES          trackerLossCause = 8
+	trackerLossCauseLOSS_UNDECIDED       trackerLossCause = 8
+	trackerLossCauseLOSS_INCOMPLETE      trackerLossCause = 9
+	trackerLossCauseLOSS_CAUSES          trackerLossCause = 10
 )
 
 type trackerLosses struct {
 	_     structs.HostLayout
-	Count [8]uint64
+	Count [10]uint64
 }
 
 type trackerMeta struct {
@@ -225,6 +235,29 @@ const (
 	trackerPlacePLACE_NEIGHBOUR trackerPlace = 0
 	trackerPlacePLACE_FRAGMENTS trackerPlace = 1
 )
+
+type trackerQuestion struct {
+	_        structs.HostLayout
+	Busy     uint64
+	Scope    uint32
+	OnWayOut uint32
+	In       struct {
+		_        structs.HostLayout
+		Skb      uint64
+		Start    uint64
+		Shared   uint64
+		Linear   uint32
+		Skip     uint32
+		Len      uint32
+		VlanTci  uint16
+		Vlan     uint8
+		Link     uint8
+		Have     uint32
+		Pad      uint32
+		Walk     [5]uint64
+		Snapshot [128]uint8
+	}
+}
 
 type trackerRecordKind uint32
 
@@ -318,12 +351,15 @@ type trackerWork struct {
 const (
 	trackerMapIdentities                         = "identities"
 	trackerMapLossCounters                       = "loss_counters"
+	trackerMapMoreRefusals                       = "more_refusals"
 	trackerMapMoving                             = "moving"
 	trackerMapPending                            = "pending"
 	trackerMapRecords                            = "records"
 	trackerMapScopes                             = "scopes"
 	trackerMapWaiting                            = "waiting"
 	trackerMapWorks                              = "works"
+	trackerProgAtNetifReceiveSkb                 = "at_netif_receive_skb"
+	trackerProgAtNetifReceiveSkbAgain            = "at_netif_receive_skb_again"
 	trackerProgBuildSkbAround                    = "build_skb_around"
 	trackerProgCallArg0                          = "call_arg0"
 	trackerProgCallArg0Again                     = "call_arg0_again"
@@ -449,11 +485,15 @@ const (
 	trackerProgUdpEnqueueExitAgain               = "udp_enqueue_exit_again"
 	trackerVarAttended                           = "attended"
 	trackerVarDropStacks                         = "drop_stacks"
+	trackerVarEverywhere                         = "everywhere"
+	trackerVarFilters                            = "filters"
 	trackerVarFirstCookie                        = "first_cookie"
+	trackerVarForgottenRefusals                  = "forgotten_refusals"
 	trackerVarHookNotes                          = "hook_notes"
 	trackerVarKeepCookie                         = "keep_cookie"
 	trackerVarKeepDropEvent                      = "keep_drop_event"
 	trackerVarKeepEvent                          = "keep_event"
+	trackerVarKeepFilterKind                     = "keep_filter_kind"
 	trackerVarKeepHeader                         = "keep_header"
 	trackerVarKeepIptablesEvent                  = "keep_iptables_event"
 	trackerVarKeepLimit                          = "keep_limit"
@@ -481,6 +521,9 @@ const (
 	trackerVarOverwrittenNotes                   = "overwritten_notes"
 	trackerVarPageArray                          = "page_array"
 	trackerVarPulses                             = "pulses"
+	trackerVarQuestions                          = "questions"
+	trackerVarRefusals                           = "refusals"
+	trackerVarRefusedMore                        = "refused_more"
 	trackerVarStoodIn                            = "stood_in"
 	trackerVarWakeAt                             = "wake_at"
 )
@@ -527,6 +570,8 @@ type trackerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerProgramSpecs struct {
+	AtNetifReceiveSkb                 *ebpf.ProgramSpec `ebpf:"at_netif_receive_skb"`
+	AtNetifReceiveSkbAgain            *ebpf.ProgramSpec `ebpf:"at_netif_receive_skb_again"`
 	BuildSkbAround                    *ebpf.ProgramSpec `ebpf:"build_skb_around"`
 	CallArg0                          *ebpf.ProgramSpec `ebpf:"call_arg0"`
 	CallArg0Again                     *ebpf.ProgramSpec `ebpf:"call_arg0_again"`
@@ -658,6 +703,7 @@ type trackerProgramSpecs struct {
 type trackerMapSpecs struct {
 	Identities   *ebpf.MapSpec `ebpf:"identities"`
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
+	MoreRefusals *ebpf.MapSpec `ebpf:"more_refusals"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
 	Pending      *ebpf.MapSpec `ebpf:"pending"`
 	Records      *ebpf.MapSpec `ebpf:"records"`
@@ -672,11 +718,15 @@ type trackerMapSpecs struct {
 type trackerVariableSpecs struct {
 	Attended          *ebpf.VariableSpec `ebpf:"attended"`
 	DropStacks        *ebpf.VariableSpec `ebpf:"drop_stacks"`
+	Everywhere        *ebpf.VariableSpec `ebpf:"everywhere"`
+	Filters           *ebpf.VariableSpec `ebpf:"filters"`
 	FirstCookie       *ebpf.VariableSpec `ebpf:"first_cookie"`
+	ForgottenRefusals *ebpf.VariableSpec `ebpf:"forgotten_refusals"`
 	HookNotes         *ebpf.VariableSpec `ebpf:"hook_notes"`
 	KeepCookie        *ebpf.VariableSpec `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.VariableSpec `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.VariableSpec `ebpf:"keep_event"`
+	KeepFilterKind    *ebpf.VariableSpec `ebpf:"keep_filter_kind"`
 	KeepHeader        *ebpf.VariableSpec `ebpf:"keep_header"`
 	KeepIptablesEvent *ebpf.VariableSpec `ebpf:"keep_iptables_event"`
 	KeepLimit         *ebpf.VariableSpec `ebpf:"keep_limit"`
@@ -704,6 +754,9 @@ type trackerVariableSpecs struct {
 	OverwrittenNotes  *ebpf.VariableSpec `ebpf:"overwritten_notes"`
 	PageArray         *ebpf.VariableSpec `ebpf:"page_array"`
 	Pulses            *ebpf.VariableSpec `ebpf:"pulses"`
+	Questions         *ebpf.VariableSpec `ebpf:"questions"`
+	Refusals          *ebpf.VariableSpec `ebpf:"refusals"`
+	RefusedMore       *ebpf.VariableSpec `ebpf:"refused_more"`
 	StoodIn           *ebpf.VariableSpec `ebpf:"stood_in"`
 	WakeAt            *ebpf.VariableSpec `ebpf:"wake_at"`
 }
@@ -730,6 +783,7 @@ func (o *trackerObjects) Close() error {
 type trackerMaps struct {
 	Identities   *ebpf.Map `ebpf:"identities"`
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
+	MoreRefusals *ebpf.Map `ebpf:"more_refusals"`
 	Moving       *ebpf.Map `ebpf:"moving"`
 	Pending      *ebpf.Map `ebpf:"pending"`
 	Records      *ebpf.Map `ebpf:"records"`
@@ -742,6 +796,7 @@ func (m *trackerMaps) Close() error {
 	return _TrackerClose(
 		m.Identities,
 		m.LossCounters,
+		m.MoreRefusals,
 		m.Moving,
 		m.Pending,
 		m.Records,
@@ -757,11 +812,15 @@ func (m *trackerMaps) Close() error {
 type trackerVariables struct {
 	Attended          *ebpf.Variable `ebpf:"attended"`
 	DropStacks        *ebpf.Variable `ebpf:"drop_stacks"`
+	Everywhere        *ebpf.Variable `ebpf:"everywhere"`
+	Filters           *ebpf.Variable `ebpf:"filters"`
 	FirstCookie       *ebpf.Variable `ebpf:"first_cookie"`
+	ForgottenRefusals *ebpf.Variable `ebpf:"forgotten_refusals"`
 	HookNotes         *ebpf.Variable `ebpf:"hook_notes"`
 	KeepCookie        *ebpf.Variable `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.Variable `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.Variable `ebpf:"keep_event"`
+	KeepFilterKind    *ebpf.Variable `ebpf:"keep_filter_kind"`
 	KeepHeader        *ebpf.Variable `ebpf:"keep_header"`
 	KeepIptablesEvent *ebpf.Variable `ebpf:"keep_iptables_event"`
 	KeepLimit         *ebpf.Variable `ebpf:"keep_limit"`
@@ -789,6 +848,9 @@ type trackerVariables struct {
 	OverwrittenNotes  *ebpf.Variable `ebpf:"overwritten_notes"`
 	PageArray         *ebpf.Variable `ebpf:"page_array"`
 	Pulses            *ebpf.Variable `ebpf:"pulses"`
+	Questions         *ebpf.Variable `ebpf:"questions"`
+	Refusals          *ebpf.Variable `ebpf:"refusals"`
+	RefusedMore       *ebpf.Variable `ebpf:"refused_more"`
 	StoodIn           *ebpf.Variable `ebpf:"stood_in"`
 	WakeAt            *ebpf.Variable `ebpf:"wake_at"`
 }
@@ -797,6 +859,8 @@ type trackerVariables struct {
 //
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerPrograms struct {
+	AtNetifReceiveSkb                 *ebpf.Program `ebpf:"at_netif_receive_skb"`
+	AtNetifReceiveSkbAgain            *ebpf.Program `ebpf:"at_netif_receive_skb_again"`
 	BuildSkbAround                    *ebpf.Program `ebpf:"build_skb_around"`
 	CallArg0                          *ebpf.Program `ebpf:"call_arg0"`
 	CallArg0Again                     *ebpf.Program `ebpf:"call_arg0_again"`
@@ -924,6 +988,8 @@ type trackerPrograms struct {
 
 func (p *trackerPrograms) Close() error {
 	return _TrackerClose(
+		p.AtNetifReceiveSkb,
+		p.AtNetifReceiveSkbAgain,
 		p.BuildSkbAround,
 		p.CallArg0,
 		p.CallArg0Again,

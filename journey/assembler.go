@@ -57,6 +57,7 @@ func (a *Assembler) Add(o *Observation) {
 	}
 	before := p.moving
 	p.add(o)
+	p.lastTime = max(p.lastTime, o.Time)
 	a.moving += p.moving - before
 }
 
@@ -87,6 +88,7 @@ type packet struct {
 	few      [2]*branch      // where branches begin, because most packets have no more
 	taps     map[tapKey]*tap // nil until there is one
 	moving   int
+	lastTime uint64 // of an observation
 }
 
 // tapKey finds the packet socket's function that is running: one per CPU and skb, because the kernel calls it with

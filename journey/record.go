@@ -35,7 +35,30 @@ type Record struct {
 
 // Seal makes a record of everything added so far. The evidence is the observer's; Seal completes it with what only
 // the assembler knows: branches that are still moving. Namespaces get the names that evidence has for them.
-func (a *Assembler) Seal(evidence Evidence) *Record {
+func (a *Assembler) Seal(evidence Evidence) *Record { return a.record(a.order, evidence) }
+
+// Take makes a record of the packets that are over, and forgets them: those of which every skb was released, and nothing was
+// observed since before, in nanoseconds of CLOCK_MONOTONIC. It is for observers without an end, which would remember every
+// packet otherwise. Packets of which no lives are observed, only events, are never over.
+func (a *Assembler) Take(before uint64, evidence Evidence) *Record {
+	var over, others []*packet
+	for _, p := range a.order {
+		if p.isOver() && p.lastTime < before {
+			over = append(over, p)
+			delete(a.packets, p.id)
+			continue
+		}
+		others = append(others, p)
+	}
+	a.order = others
+	return a.record(over, evidence)
+}
+
+func (p *packet) isOver() bool {
+	return !slices.ContainsFunc(p.branches, func(b *branch) bool { return !b.closed })
+}
+
+func (a *Assembler) record(packets []*packet, evidence Evidence) *Record {
 	evidence.Moving = a.moving
 	if a.moving > 0 {
 		evidence.Settled = false
@@ -45,7 +68,7 @@ func (a *Assembler) Seal(evidence Evidence) *Record {
 	for cookie := range a.earlier {
 		r.earlier[cookie] = true
 	}
-	for _, p := range a.order {
+	for _, p := range packets {
 		j := p.journey(evidence.Nodes)
 		j.Evidence, j.record = &evidence, r
 		if evidence.NoFunctions != "" {

@@ -59,6 +59,16 @@ func (j *Journey) CopyNote(event int) string {
 	}
 }
 
+// Text is the event alone: a line for the probe, and those of its sections below it.
+func (e *Event) Text() string {
+	var b strings.Builder
+	b.WriteString(e.header() + "\n")
+	for _, line := range e.sections() {
+		b.WriteString("  " + line + "\n")
+	}
+	return b.String()
+}
+
 func (e *Event) header() string {
 	return fmt.Sprintf("%d (%d) [%s] %d [%s] %s #%s (skb %x)", e.Time, e.CPU, e.Comm, e.PID, e.Probe.Kind, e.Probe.Name,
 		e.ID, e.SKB)

@@ -114,7 +114,7 @@ static __always_inline int released_in_exchange(void *ctx)
 }
 
 // A head is freed. If that is in an exchange, its packet goes on in the head that was born there.
-static __always_inline void move_on(void *ctx, __u64 address, const struct identity *old)
+static __always_inline void move_on(void *ctx, __u64 address, const struct identity *old, int refused)
 {
 	__u64 stack = stack_with(ctx), *born = bpf_map_lookup_elem(&exchanged, &stack), head;
 	struct identity id;
@@ -127,6 +127,8 @@ static __always_inline void move_on(void *ctx, __u64 address, const struct ident
 		return;
 	if (!old) { // nobody's packet
 		drop_identity(head);
+		if (refused)
+			refuse(head);
 		return;
 	}
 	id = *old;
@@ -139,9 +141,10 @@ static __always_inline void move_on(void *ctx, __u64 address, const struct ident
 static __always_inline void freed(void *ctx, __u64 site, __u64 address)
 {
 	struct identity *id = identity_at(address);
+	int refused = filters && drop_refusal(address);
 
 	if (releases(site) || exchanges(site))
-		move_on(ctx, address, id);
+		move_on(ctx, address, id, refused);
 	if (id) // to delete takes a lock, even where nothing is
 		drop_identity(address);
 }
@@ -179,6 +182,8 @@ static __always_inline void born_at(__u64 address)
 	struct identity *id = identity_at(address);
 	__u32 scope;
 
+	if (filters)
+		drop_refusal(address);
 	if (!id)
 		return;
 	scope = id->scope;
@@ -311,13 +316,13 @@ HOOK(PART_REPORTS, "tp_btf/napi_gro_frags_exit", at_gro_frags_exit, int result)
 
 HOOK(PART_REPORTS, "tp_btf/net_dev_queue", at_net_dev_queue, struct sk_buff *skb)
 {
-	return sending(skb);
+	return sending(skb, 0);
 }
 
 // Frames that bypass the qdisc come here first.
 HOOK(PART_REPORTS, "tp_btf/net_dev_start_xmit", at_net_dev_start_xmit, struct sk_buff *skb)
 {
-	return sending(skb);
+	return sending(skb, 0);
 }
 
 // --- Resting places -----------------------------------------------------------------------------------------------------

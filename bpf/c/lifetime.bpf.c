@@ -16,7 +16,11 @@ static __always_inline int is_moving(struct sk_buff *skb, const struct identity 
 
 static __always_inline void forget(struct sk_buff *skb)
 {
-	drop_identity((__u64)skb->head);
+	__u64 head = (__u64)skb->head;
+
+	if (filters && drop_refusal(head))
+		return;
+	drop_identity(head);
 }
 
 static __always_inline void release(struct sk_buff *skb)
@@ -109,6 +113,8 @@ static __always_inline void born(__u64 head)
 
 	if (!head)
 		return;
+	if (filters)
+		drop_refusal(head); // nobody lost anything
 	id = identity_at(head);
 	if (!id)
 		return;
@@ -139,8 +145,15 @@ int BPF_PROG(build_skb_around, struct sk_buff *skb, void *data)
 static __always_inline void begin_move(struct sk_buff *skb)
 {
 	__u64 key = (__u64)skb;
-	struct identity id, *kept = known(skb, &id);
+	struct identity id, *kept;
 
+	if (filters && is_refused((__u64)skb->head)) {
+		__builtin_memset(&id, 0, sizeof(id));
+		if (bpf_map_update_elem(&moving, &key, &id, BPF_ANY))
+			__sync_fetch_and_add(&forgotten_refusals, 1);
+		return;
+	}
+	kept = known(skb, &id);
 	if (!kept)
 		return;
 	if (bpf_map_update_elem(&moving, &key, &id, BPF_ANY))
@@ -161,7 +174,9 @@ static __always_inline void end_move(struct sk_buff *skb, int error)
 	if (error)
 		return;
 	head = (__u64)skb->head;
-	if (keep_identity(head, &id, BPF_ANY))
+	if (!id.scope)
+		refuse(head);
+	else if (keep_identity(head, &id, BPF_ANY))
 		lost(id.scope, LOSS_IDENTITIES_FULL);
 }
 
@@ -206,21 +221,21 @@ HOOK(PART_ENDS, "fexit/pskb_carve_inside_nonlinear", pskb_carve_inside_nonlinear
 
 HOOK(PART_REPORTS, "fentry/__ip_local_out", ip_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
 {
-	return sending(skb);
+	return sending(skb, 1);
 }
 
 HOOK(PART_REPORTS, "fentry/__ip6_local_out", ip6_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
 {
-	return sending(skb);
+	return sending(skb, 1);
 }
 
 // Frames sent raw, ARP, and whatever else does not come through IP.
 HOOK(PART_REPORTS, "fentry/__dev_queue_xmit", dev_queue_xmit, struct sk_buff *skb)
 {
-	return sending(skb);
+	return sending(skb, 0);
 }
 
 HOOK(PART_REPORTS, "fentry/__dev_direct_xmit", dev_direct_xmit, struct sk_buff *skb)
 {
-	return sending(skb);
+	return sending(skb, 0);
 }

@@ -58,7 +58,15 @@ struct decision {
 	__u8 type;  // enum nft_trace_types
 };
 
-static __always_inline int report_verdict(void *ctx, struct sk_buff *skb, const struct decision *d)
+// What the kernel decided is looked at after this: before, the stack has no room for it.
+static __always_inline struct nft_event *begin_verdict(void *ctx, struct sk_buff *skb)
+{
+	struct subject s;
+
+	return identify(&s, skb) ? begin_event(ctx, &s, bpf_get_attach_cookie(ctx), sizeof(struct nft_event)) : 0;
+}
+
+static __always_inline int report_verdict(struct nft_event *n, const struct decision *d)
 {
 	// BPF_CORE_READ would relocate the access to the decision too.
 	const struct nft_base_chain *base = d->base;
@@ -66,14 +74,7 @@ static __always_inline int report_verdict(void *ctx, struct sk_buff *skb, const 
 	const struct nft_chain *chain = d->chain;
 	const struct nft_table *table;
 	struct rule matched = {};
-	struct nft_event *n;
-	struct subject s;
 
-	if (!identify(&s, skb))
-		return 0;
-	n = begin_event(ctx, &s, bpf_get_attach_cookie(ctx), sizeof(*n));
-	if (!n)
-		return 0;
 	n->e.h.has |= HAS_NFT;
 	n->type = d->type;
 	n->policy = BPF_CORE_READ(base, policy);
@@ -98,8 +99,8 @@ static __always_inline int report_verdict(void *ctx, struct sk_buff *skb, const 
 
 // Linux 6.12: __nft_trace_packet(pkt, verdict, rule, info, type). Base chains are named by the trace info; a
 // rule may also be in a chain that was jumped to.
-static __always_inline int verdict_of_packet(void *ctx, struct sk_buff *skb, const struct nft_verdict *verdict,
-					     __u64 rule, const struct nft_traceinfo *info, __u8 type)
+static __always_inline int verdict_of_packet(struct nft_event *n, const struct nft_verdict *verdict, __u64 rule,
+					     const struct nft_traceinfo *info, __u8 type)
 {
 	struct decision d = {.verdict = verdict, .rule = rule, .type = type, .base = BPF_CORE_READ(info, basechain)};
 
@@ -109,12 +110,12 @@ static __always_inline int verdict_of_packet(void *ctx, struct sk_buff *skb, con
 		d.chain = chain_of_rule(d.rule);
 	else
 		d.chain = (void *)d.base + bpf_core_field_offset(struct nft_base_chain, chain);
-	return report_verdict(ctx, skb, &d);
+	return report_verdict(n, &d);
 }
 
 // Linux 6.1: __nft_trace_packet(info, chain, type), with the rest in the info. The function itself writes chain and type
 // there, but later.
-static __always_inline int verdict_of_info(void *ctx, struct sk_buff *skb, const struct nft_traceinfo___with_packet *info,
+static __always_inline int verdict_of_info(struct nft_event *n, const struct nft_traceinfo___with_packet *info,
 					   const struct nft_chain *chain, __u8 type)
 {
 	struct decision d = {
@@ -125,38 +126,41 @@ static __always_inline int verdict_of_info(void *ctx, struct sk_buff *skb, const
 		.type = type,
 	};
 
-	return report_verdict(ctx, skb, &d);
+	return report_verdict(n, &d);
 }
 
 SEC("kprobe.multi")
 int function_nft(struct pt_regs *ctx)
 {
 	const struct nft_pktinfo *pkt = (void *)PT_REGS_PARM1(ctx);
+	struct nft_event *n = begin_verdict(ctx, typed(struct sk_buff, BPF_CORE_READ(pkt, skb)));
 
-	return verdict_of_packet(ctx, typed(struct sk_buff, BPF_CORE_READ(pkt, skb)), (void *)PT_REGS_PARM2(ctx),
-				 PT_REGS_PARM3(ctx), (void *)PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx));
+	return n ? verdict_of_packet(n, (void *)PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx), (void *)PT_REGS_PARM4(ctx),
+				     PT_REGS_PARM5(ctx))
+		 : 0;
 }
 
 HOOK(PART_EVENTS, "fentry/__nft_trace_packet", entry_nft)
 {
 	const struct nft_pktinfo *pkt = (void *)ctx[0];
+	struct nft_event *n = begin_verdict(ctx, pkt->skb);
 
-	return verdict_of_packet(ctx, pkt->skb, (void *)number(ctx, 1), number(ctx, 2), (void *)number(ctx, 3),
-				 number(ctx, 4));
+	return n ? verdict_of_packet(n, (void *)number(ctx, 1), number(ctx, 2), (void *)number(ctx, 3), number(ctx, 4)) : 0;
 }
 
 SEC("kprobe.multi")
 int function_nft_info(struct pt_regs *ctx)
 {
 	const struct nft_traceinfo___with_packet *info = (void *)PT_REGS_PARM1(ctx);
+	struct nft_event *n = begin_verdict(ctx, typed(struct sk_buff, BPF_CORE_READ(info, pkt, skb)));
 
-	return verdict_of_info(ctx, typed(struct sk_buff, BPF_CORE_READ(info, pkt, skb)), info, (void *)PT_REGS_PARM2(ctx),
-			       PT_REGS_PARM3(ctx));
+	return n ? verdict_of_info(n, info, (void *)PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx)) : 0;
 }
 
 HOOK(PART_EVENTS, "fentry/__nft_trace_packet", entry_nft_info)
 {
 	const struct nft_traceinfo___with_packet *info = (void *)ctx[0];
+	struct nft_event *n = begin_verdict(ctx, info->pkt->skb);
 
-	return verdict_of_info(ctx, info->pkt->skb, (void *)number(ctx, 0), (void *)number(ctx, 1), number(ctx, 2));
+	return n ? verdict_of_info(n, (void *)number(ctx, 0), (void *)number(ctx, 1), number(ctx, 2)) : 0;
 }

@@ -49,9 +49,8 @@ static __always_inline int begin_work(__u64 *ctx, __u64 argument, int tells)
 {
 	struct sk_buff *skb = (struct sk_buff *)argument;
 	struct frame frame = frame_of(ctx);
-	struct work work = {}, *stale;
+	struct work *stale;
 	struct subject s;
-	struct look l;
 
 	// A call whose return was not seen stood here. The kernel skips the programs of calls that are under way when
 	// somebody else attaches to their function.
@@ -60,16 +59,24 @@ static __always_inline int begin_work(__u64 *ctx, __u64 argument, int tells)
 		lost(stale->id.scope, LOSS_RETURN);
 		bpf_map_delete_elem(&works, &frame);
 	}
-	if (!argument || !identify(&s, skb))
+	if (!argument || !identify_for(&s, skb, !!(frame.probe & COOKIE_ON_WAY_OUT)))
 		return 0;
-	work.id = s.id;
-	if (tells)
-		work.id.look = tell_news(&s, &l);
-	work.skb = argument;
-	work.len = s.skb->len;
-	work.netns = s.net ? s.net->net_cookie : 0;
-	if (bpf_map_update_elem(&works, &frame, &work, BPF_ANY))
-		lost(s.id.scope, LOSS_PENDING_FULL);
+	if (tells) {
+		struct look l;
+
+		s.id.look = tell_news(&s, &l);
+	}
+	{
+		struct work work = {
+			.id = s.id,
+			.skb = argument,
+			.netns = s.net ? s.net->net_cookie : 0,
+			.len = s.skb->len,
+		};
+
+		if (bpf_map_update_elem(&works, &frame, &work, BPF_ANY))
+			lost(s.id.scope, LOSS_PENDING_FULL);
+	}
 	return 0;
 }
 

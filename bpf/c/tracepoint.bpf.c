@@ -27,6 +27,16 @@ HOOK(PART_REPORTS, "tp_btf/kfree_skb", kfree_skb, struct sk_buff *skb, void *loc
 	return 0;
 }
 
+// Only with filters, so that what a device receives is asked about as it is received, and not as NAT or a tunnel has made it
+// when it comes by a probe.
+HOOK(PART_REPORTS, "tp_btf/netif_receive_skb", at_netif_receive_skb, struct sk_buff *skb)
+{
+	struct subject s;
+
+	identify(&s, skb);
+	return 0;
+}
+
 struct barrier_args {
 	__u64 number;
 };

@@ -36,3 +36,4 @@ const enum part *keep_part __attribute__((unused));
 const enum cookie *keep_cookie __attribute__((unused));
 const enum place *keep_place __attribute__((unused));
 const enum limit *keep_limit __attribute__((unused));
+const enum filter_kind *keep_filter_kind __attribute__((unused));

@@ -15,10 +15,14 @@ type rule struct {
 var rules = []rule{
 	{folder: "journey"},
 	{folder: "packet"},
+	{folder: "eventfile", own: []string{"journey"}},
+	{folder: "collect", own: []string{"bpf", "topology", "journey"}},
 	{folder: "ci"},
 	{folder: "ci/template", own: []string{"harness", "topology", "packet", "assert"}, testsOnly: true},
 	{folder: "bench", own: []string{"bpf", "topology", "packet", "journey"}},
 	{folder: "bpf", own: []string{"journey", "internal/nearest"}},
+	// A filter is for a kernel that runs it, and for files, and knows nothing of a tracker.
+	{folder: "bpf/filter", own: []string{"internal/nearest"}},
 	{folder: "topology", own: []string{"internal/netns", "internal/nearest"}},
 	{folder: "assert", own: []string{"journey", "internal/nearest"}},
 	{
@@ -27,7 +31,10 @@ var rules = []rule{
 	},
 	{folder: "suites", own: []string{"harness", "topology", "packet", "assert", "journey", "internal/suite"}, testsOnly: true},
 	{folder: "vm", own: []string{"internal/nearest"}},
-	{folder: "cmd", own: []string{"harness", "bpf", "topology", "packet", "journey", "vm", "ci", "internal/nearest"}},
+	{
+		folder: "cmd",
+		own:    []string{"harness", "bpf", "topology", "packet", "journey", "collect", "eventfile", "vm", "ci", "internal/nearest"},
+	},
 	{folder: "internal/suite", own: []string{"harness", "internal/leak"}},
 	{folder: "internal"},
 }

@@ -110,7 +110,7 @@ static __always_inline int lives(const struct carrier *c)
 	return !(c->state & CARRIER_ENDING) && id && carries(c, id);
 }
 
-static __always_inline struct identity *known_by_carrier(struct sk_buff *skb, struct identity *found, struct identity *id)
+static __noinline struct identity *known_by_carrier(struct sk_buff *skb, struct identity *found, struct identity *id)
 {
 	__u64 key = (__u64)skb;
 	struct carrier *c = bpf_map_lookup_elem(&carriers, &key);

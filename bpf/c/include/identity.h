@@ -4,6 +4,7 @@
 #ifndef WAYBILL_IDENTITY_H
 #define WAYBILL_IDENTITY_H
 
+#include "filters.h"
 #include "maps.h"
 
 static __always_inline void fill_header_for(struct header *h, __u8 kind, const struct identity *id, __u64 skb, __u64 value,
@@ -81,12 +82,6 @@ static __always_inline struct net *netns_of(struct sk_buff *skb, struct net_devi
 	return sk->__sk_common.skc_net.net;
 }
 
-
-// Defined as 1 for programs on the tier of tracepoints, where the allocator tells the ends of packets.
-#ifndef BY_ALLOCATOR
-#define BY_ALLOCATOR 0
-#endif
-
 #if BY_ALLOCATOR
 #include "carrier.h"
 #endif
@@ -115,35 +110,43 @@ static __always_inline struct identity *known(struct sk_buff *skb, struct identi
 	return found;
 }
 
-// Returns the scope that a namespace belongs to, or NULL.
-static __always_inline __u32 *scope_of(const struct net *net)
+// Returns the scope that a namespace belongs to, 0 if to none.
+static __always_inline __u32 scope_of(const struct net *net)
 {
 	__u64 cookie = net->net_cookie;
+	__u32 *scope;
 
-	return cookie < first_cookie || cookie > last_cookie ? 0 : bpf_map_lookup_elem(&scopes, &cookie);
+	if (cookie < first_cookie || cookie > last_cookie)
+		return 0;
+	scope = bpf_map_lookup_elem(&scopes, &cookie);
+	return scope ? *scope : everywhere;
 }
 
-// Finds the packet's identity, or gives it one if its namespace is in scope. A known packet is followed wherever it is.
-// Returns 0 if the packet is nobody's.
-static __always_inline int identify(struct subject *s, struct sk_buff *skb)
+// Finds the packet's identity, or gives it one if its namespace is in scope and the filters admit it. A known packet is
+// followed wherever it is. Returns 0 if the packet is nobody's. on_way_out says that IP is about to send it (filters.h).
+static __always_inline int identify_for(struct subject *s, struct sk_buff *skb, int on_way_out)
 {
 	__u64 head = (__u64)skb->head;
-	__u32 *scope;
+	__u32 scope;
 	long error;
 
+	if (!BY_ALLOCATOR && filters && is_refused(head))
+		return 0;
 	s->skb = skb;
 	s->dev = device_of(skb);
 	s->net = netns_of(skb, s->dev);
 	s->kept = known(skb, &s->id);
 	if (s->kept)
 		return 1;
+	if (BY_ALLOCATOR && filters && is_refused(head)) // not earlier: what the skb carried before has ended
+		return 0;
 	scope = s->net ? scope_of(s->net) : 0;
-	if (!scope)
+	if (!scope || (filters && !admits(skb, s->dev, scope, on_way_out)))
 		return 0;
 	__builtin_memset(&s->id, 0, sizeof(s->id));
 	s->id.first_seen = bpf_ktime_get_ns();
 	s->id.first_head = head;
-	s->id.scope = *scope;
+	s->id.scope = scope;
 #if BY_ALLOCATOR
 	begin_carrying(skb, &s->id);
 #endif
@@ -152,9 +155,16 @@ static __always_inline int identify(struct subject *s, struct sk_buff *skb)
 		lost(s->id.scope, LOSS_IDENTITIES_FULL);
 		return 0;
 	}
+	if (filters)
+		drop_refusal(head); // if another CPU asked about a clone, whose metadata may differ
 	// If another CPU was first, with a clone, its identity counts.
 	s->kept = BY_ALLOCATOR ? identity_at(head) : known(skb, &s->id);
 	return s->kept != 0;
+}
+
+static __always_inline int identify(struct subject *s, struct sk_buff *skb)
+{
+	return identify_for(s, skb, 0);
 }
 
 #if BY_ALLOCATOR

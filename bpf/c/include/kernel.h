@@ -16,6 +16,9 @@
 #define AF_INET6 10
 #define AF_PACKET 17
 
+#define MAC_UNSET 0xffff // skb_mac_header_was_set, include/linux/skbuff.h
+#define LONGEST_MAC 32	 // a MAC header that is further away is an old one
+
 // The argument registers of a kprobe; this one is an ABI and is not relocated.
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
@@ -55,6 +58,7 @@ typedef struct {
 struct net_device {
 	char name[16];
 	int ifindex;
+	unsigned short type;
 	possible_net_t nd_net;
 };
 
@@ -141,6 +145,7 @@ struct sk_buff {
 	unsigned int tail;
 	unsigned int end;
 	unsigned char *head;
+	unsigned char *data;
 	struct refcount_struct users;
 };
 

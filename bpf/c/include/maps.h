@@ -7,6 +7,11 @@
 #include "kernel.h"
 #include "record.h"
 
+// Defined as 1 for programs on the tier of tracepoints, where the allocator tells the ends of packets.
+#ifndef BY_ALLOCATOR
+#define BY_ALLOCATOR 0
+#endif
+
 struct identity {
 	__u64 first_seen;
 	__u64 first_head;
@@ -31,6 +36,8 @@ enum loss_cause {
 	LOSS_RETURN,	      // a call that was noted never returned
 	LOSS_FRAGMENT,	      // a packet first seen in a page fragment, which may be the rest of another (carrier.h)
 	LOSS_EXCHANGED,	      // a packet first seen in a buffer that was exchanged for another (carrier.h)
+	LOSS_UNDECIDED,	      // a filter needs bytes that cannot be read (filters.h)
+	LOSS_INCOMPLETE,      // a filter does not know where the packet begins (filters.h)
 	LOSS_CAUSES,
 };
 
@@ -71,9 +78,12 @@ struct {
 enum { HEAD_CLASSES = 1 << 13 };
 volatile __u32 known_heads[HEAD_CLASSES];
 
-// The range of cookies in the next map, set by user space before it adds one.
+// The range of cookies in the next map, set by user space before it adds one; all cookies while there is a scope of everything.
 volatile __u64 first_cookie = -1;
 volatile __u64 last_cookie;
+
+// The scope of every namespace that is in no other one; 0 if there is none. Set by user space.
+volatile __u32 everywhere;
 
 // key: netns cookie; value: number of the scope that it belongs to. Written and deleted by user space.
 struct {
@@ -121,7 +131,8 @@ struct {
 	__type(value, struct wait);
 } waiting SEC(".maps");
 
-// key: skb; value: the packet whose head is being exchanged for another one. Deleted when the exchange returns.
+// key: skb; value: the packet whose head is being exchanged for another one, without a scope if the filters refused it. Deleted
+// when the exchange returns.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_PENDING);
@@ -159,12 +170,19 @@ static __always_inline void lost(__u32 scope, enum loss_cause cause)
 		__sync_fetch_and_add(&l->count[cause], 1);
 }
 
-static __always_inline volatile __u32 *class_of(__u64 head)
+// To the verifier of 6.18 the head is a pointer, and only its lower half a number.
+static __always_inline __u32 low_half_of(__u64 head)
 {
-	// To the verifier of 6.18 the head is a pointer, and only its lower half a number.
 	__u32 low;
 
 	asm("r0 = %1\n\tw0 = w0\n\t%0 = r0" : "=r"(low) : "r"(head) : "r0");
+	return low;
+}
+
+static __always_inline volatile __u32 *class_of(__u64 head)
+{
+	__u32 low = low_half_of(head);
+
 	return &known_heads[((low >> 9) + (low >> 22)) % HEAD_CLASSES]; // heads lie 512 bytes apart and more
 }
 

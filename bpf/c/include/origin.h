@@ -6,13 +6,14 @@
 
 #include "identity.h"
 
-// Tells the origin of a packet on its way out: there, skb->sk is the sending socket.
-static __always_inline int sending(struct sk_buff *skb)
+// Tells the origin of a packet on its way out: there, skb->sk is the sending socket. by_ip says that IP is about to send it, and
+// has its lengths still to fill in.
+static __always_inline int sending(struct sk_buff *skb, int by_ip)
 {
 	struct sock *sk = skb->sk;
 	struct subject s;
 
-	if (!identify(&s, skb))
+	if (!identify_for(&s, skb, by_ip))
 		return 0;
 	if (s.kept->parked) {
 		s.kept->parked = 0;

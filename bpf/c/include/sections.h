@@ -9,12 +9,10 @@
 #include "stack.h"
 
 #define NFCT_INFOMASK 7UL // include/linux/skbuff.h: the low bits of skb->_nfct are the packet's ctinfo
-#define MAC_UNSET 0xffff  // skb_mac_header_was_set, include/linux/skbuff.h
 
 enum {
 	IPPROTO_TCP = 6,
 	IPPROTO_SCTP = 132,
-	LONGEST_MAC = 32, // a MAC header that is further away is an old one
 };
 
 static __always_inline void look_at_packet(struct look *l, struct sk_buff *skb)

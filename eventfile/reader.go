@@ -1,0 +1,116 @@
+package eventfile
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/waybill-dev/waybill/journey"
+)
+
+// LineError is a line that makes no sense. Reading goes on behind it.
+type LineError struct {
+	Line int // from 1
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+func (e *LineError) Unwrap() error { return e.Err }
+
+// Item is what a line tells: one of these.
+type Item struct {
+	Startup     *Startup
+	Observation *journey.Observation
+	End         *End
+}
+
+// longestLine bounds the memory that a file which is none can take.
+const longestLine = 16 << 20
+
+// Read reads a file, line after line, and goes on behind those that make no sense: for each there is a [*LineError]. Any other
+// error is the last.
+func Read(from io.Reader) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		in := bufio.NewReaderSize(from, bufferBytes)
+		for number := 1; ; number++ {
+			text, err := readLine(in)
+			last := errors.Is(err, io.EOF)
+			if err != nil && !last && !errors.Is(err, errTooLong) {
+				yield(Item{}, fmt.Errorf("read events: %w", err))
+				return
+			}
+			if trimmed := bytes.TrimSpace(text); err == nil && len(trimmed) == 0 || last && len(text) == 0 {
+				if last {
+					return
+				}
+				continue
+			}
+			var item Item
+			if !errors.Is(err, errTooLong) {
+				item, err = parse(text)
+				if err != nil && last {
+					err = fmt.Errorf("the line is not whole: %w", err)
+				}
+			}
+			if err != nil {
+				item, err = Item{}, &LineError{number, err}
+			}
+			if !yield(item, err) || last {
+				return
+			}
+		}
+	}
+}
+
+var errTooLong = fmt.Errorf("it is longer than %d bytes", longestLine)
+
+// readLine reads up to the end of a line. Of one that is too long it keeps nothing.
+func readLine(in *bufio.Reader) (text []byte, err error) {
+	tooLong := false
+	for {
+		part, err := in.ReadSlice('\n')
+		if len(text)+len(part) > longestLine {
+			tooLong, text = true, nil
+		}
+		if !tooLong {
+			text = append(text, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case tooLong && (err == nil || errors.Is(err, io.EOF)):
+			return nil, errTooLong
+		}
+		return text, err
+	}
+}
+
+func parse(text []byte) (Item, error) {
+	var l line
+	if err := json.Unmarshal(text, &l); err != nil {
+		return Item{}, fmt.Errorf("it is no event: %w", err)
+	}
+	switch {
+	case l.Startup != nil:
+		s := l.Startup
+		out := &Startup{
+			Version: s.Version, Command: s.Command,
+			Offset:        time.Duration(s.Offset.Sec)*time.Second + time.Duration(s.Offset.Nsec),
+			KernelRelease: s.Machine.Release, KernelVersion: s.Machine.Version, Hardware: s.Machine.Hardware,
+		}
+		if l.Waybill != nil {
+			out.NoFunctions = l.Waybill.NoFunctions
+		}
+		return Item{Startup: out}, nil
+	case l.Waybill != nil && l.Waybill.End != nil:
+		return Item{End: l.Waybill.End}, nil
+	}
+	o, err := l.observation()
+	return Item{Observation: o}, err
+}
