@@ -20,6 +20,8 @@ var ruleset string
 
 // TestRuleset sends each packet of a table through the firewall, and says what must become of it.
 func TestRuleset(t *testing.T) {
+	harness.NeedFunctions(t) // without which nobody tells rules: see waybill vm
+
 	// The firewall stands between two hosts. Its devices have the names that the ruleset uses, the addresses are derived.
 	var net topology.Network
 	outside := net.Add(topology.Node{Name: "outside"})
