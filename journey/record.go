@@ -37,8 +37,8 @@ type Record struct {
 // the assembler knows: branches that are still moving. Namespaces get the names that evidence has for them.
 func (a *Assembler) Seal(evidence Evidence) *Record { return a.record(a.order, evidence) }
 
-// Take makes a record of the packets that are over, and forgets them: those of which every skb was released, and nothing was
-// observed since before, in nanoseconds of CLOCK_MONOTONIC. It is for observers without an end, which would remember every
+// Take makes a record of the packets that are over, and forgets them: those of which every skb was released or dropped, and nothing
+// was observed since before, in nanoseconds of CLOCK_MONOTONIC. It is for observers without an end, which would remember every
 // packet otherwise. Packets of which no lives are observed, only events, are never over.
 func (a *Assembler) Take(before uint64, evidence Evidence) *Record {
 	var over, others []*packet
@@ -54,8 +54,9 @@ func (a *Assembler) Take(before uint64, evidence Evidence) *Record {
 	return a.record(over, evidence)
 }
 
+// isOver says that no skb of the packet is left. Where functions cannot be observed, a drop is all that tells the end of one.
 func (p *packet) isOver() bool {
-	return !slices.ContainsFunc(p.branches, func(b *branch) bool { return !b.closed })
+	return !slices.ContainsFunc(p.branches, func(b *branch) bool { return !b.closed && b.drop < 0 })
 }
 
 func (a *Assembler) record(packets []*packet, evidence Evidence) *Record {

@@ -50,6 +50,6 @@ func manyHosts(n int) string {
 // TestTooLong: what does not fit into a function of the kernel is refused when it is compiled.
 func TestTooLong(t *testing.T) {
 	_, err := CompilePacket(manyHosts(4000))
-	qt.Assert(t, qt.ErrorMatches(err, `(?s)the filter is too long: this makes \d+ instructions, and from one to another may be `+
-		`no more than 32767.*`))
+	qt.Assert(t, qt.ErrorMatches(err, `(?s)the filter is too much for the kernel: this makes \d+ instructions, and from one to `+
+		`another may be no more than 32767.*`))
 }

@@ -17,6 +17,9 @@ type cli struct {
 	VM      vmCommand      `cmd:"" name:"vm" help:"Run a program under another kernel, in a VM."`
 	Lab     labCommand     `cmd:"" help:"Networks that live on, for use by hand."`
 	Inspect inspectCommand `cmd:"" help:"List the functions and tracepoints at which packets can be observed."`
+	Collect collectCommand `cmd:"" help:"Observe the packets of this machine, print them or write them to a file."`
+	Print   printCommand   `cmd:"" help:"Print the events of a file."`
+	Sort    sortCommand    `cmd:"" help:"Print the events of a file, packet by packet."`
 	Kernel  kernelCommand  `cmd:"" help:"The kernels that waybill vm --kernel knows by name."`
 }
 
@@ -55,7 +58,7 @@ func main() {
 
 func run(args []string) int {
 	var c cli
-	parser := kong.Must(&c, kong.Name("waybill"), kong.Vars{"defaultKernel": defaultKernel},
+	parser := kong.Must(&c, kong.Name("waybill"), kong.Vars{"defaultKernel": defaultKernel, "defaultFile": defaultFile},
 		kong.Description("Network regression tests for Linux that assert the journey of each packet through the kernel."))
 	command, err := parser.Parse(args)
 	if err != nil {

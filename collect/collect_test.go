@@ -1,0 +1,114 @@
+package collect_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"testing"
+
+	"github.com/go-quicktest/qt"
+
+	"github.com/waybill-dev/waybill/collect"
+	"github.com/waybill-dev/waybill/journey"
+	"github.com/waybill-dev/waybill/topology"
+)
+
+func TestWrongOptions(t *testing.T) {
+	for _, test := range []struct {
+		options collect.Options
+		want    string
+	}{
+		{collect.Options{Collectors: []string{"skb", "tcp"}}, `there is no collector "tcp": use skb, .*`},
+		{collect.Options{Verdicts: []string{"reject"}}, `there is no verdict "reject": use accept, .*`},
+		{collect.Options{Probes: []string{"ip_rcv/"}}, `probe "ip_rcv/": .*`},
+		{collect.Options{Collectors: []string{"skb"}, SystemChanges: true}, "system changes are for the collector nft, .*"},
+	} {
+		_, err := collect.Run(t.Context(), test.options, nil, nil)
+		qt.Check(t, qt.ErrorMatches(err, test.want))
+	}
+}
+
+// run collects while n datagrams are sent to a port where nobody listens, and as many to another one, which nothing must be
+// observed of. The collection ends with what was sent, or before by itself.
+func run(t *testing.T, n int, opts collect.Options, sink func(*journey.Observation) error) (collect.Result, error) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	var network topology.Network
+	node := network.Add(topology.Node{Name: "node"})
+	running, err := topology.Up(t.Context(), &network)
+	qt.Assert(t, qt.IsNil(err))
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(running.Close())) })
+	send := func() error {
+		socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = socket.Close() }()
+		for i := range 2 * n {
+			to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7771 + i%2}
+			if _, err := socket.WriteTo([]byte("abc"), to); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sent := make(chan error, 1)
+	opts.PacketFilter = "udp dst port 7771"
+	result, err := collect.Run(ctx, opts, func(collect.Started) {
+		go func() {
+			sent <- running.Do(node, send)
+			if opts.StopAfter == 0 {
+				cancel()
+			}
+		}()
+	}, sink)
+	qt.Check(t, qt.IsNil(<-sent))
+	return result, err
+}
+
+// TestRun: each datagram is transmitted, received and dropped, which is three events; the last is observed though the collection
+// ends right after it.
+func TestRun(t *testing.T) {
+	const n = 500
+	events := 0
+	result, err := run(t, n, collect.Options{Collectors: []string{"skb-drop", "dev"}}, func(o *journey.Observation) error {
+		if o.Kind != journey.Seen {
+			return nil
+		}
+		events++
+		qt.Check(t, qt.IsTrue(o.Packet == nil && o.NetNS == nil && o.Conntrack == nil))
+		qt.Check(t, qt.IsNotNil(o.Device))
+		qt.Check(t, qt.Equals(o.Drop != nil, o.Probe.Name == "skb:kfree_skb"))
+		return nil
+	})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.DeepEquals(result, collect.Result{Events: 3 * n, Journeys: n}))
+	qt.Check(t, qt.Equals(events, 3*n))
+}
+
+// TestEnds: it ends by itself after so many events, and when the sink fails.
+func TestEnds(t *testing.T) {
+	events := 0
+	count := func(o *journey.Observation) error {
+		if o.Kind == journey.Seen {
+			events++
+		}
+		return nil
+	}
+	result, err := run(t, 10, collect.Options{StopAfter: 4, Collectors: []string{"skb-drop"}}, count)
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(result.Events, uint64(4)))
+	qt.Check(t, qt.Equals(events, 4))
+
+	full := errors.New("no room")
+	_, err = run(t, 10, collect.Options{}, func(*journey.Observation) error { return full })
+	qt.Check(t, qt.ErrorIs(err, full))
+}
