@@ -13,6 +13,9 @@ import (
 	"github.com/waybill-dev/waybill/journey"
 )
 
+// mixedUp is a loss that only a test tells from others.
+const mixedUp = "hooks of two stacks mixed up: something may be told twice, and something missed not be counted"
+
 // missCounter counts the runs of a program that the kernel skipped because the CPU was busy: with another program of
 // its kind, if it is one of kprobe.multi, and with itself otherwise. Of a hook, it is the first of its two programs.
 type missCounter struct {
@@ -274,7 +277,7 @@ func (a Account) Since(earlier Account) []journey.Loss {
 	add(skippedProbes, a.misses[observes]-earlier.misses[observes])
 	add("lifetime hooks skipped by the kernel", a.misses[reports]-earlier.misses[reports])
 	add("ends of packets skipped by the kernel", a.misses[ends]-earlier.misses[ends])
-	add("hooks of two stacks mixed up: something may be told twice, and something missed not be counted", a.mixed-earlier.mixed)
+	add(mixedUp, a.mixed-earlier.mixed)
 	add("packets that the filter refused, and may have been asked about again: too many are alive", a.asked-earlier.asked)
 	if a.blind || earlier.blind {
 		add(switchedOff, 1)
