@@ -397,7 +397,8 @@ func TestModuleLoadedLater(t *testing.T) {
 	qt.Assert(t, qt.ErrorIs(tracker.Observable("ifb_xmit"), ErrNoFunction))
 	h := newHost(t)
 	h.withNetlink(t, func(n *netlink.Handle) error {
-		ifb := &netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Name: "ifb0"}}
+		// Of less than IPv6 needs, which would send frames of its own there.
+		ifb := &netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Name: "ifb0", MTU: 1000}}
 		return cmp.Or(n.LinkAdd(ifb), n.LinkSetUp(ifb))
 	})
 	for _, tracker := range []*Tracker{tracker, other} {
