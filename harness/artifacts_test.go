@@ -80,6 +80,9 @@ func dropped(t *testing.T, base string, wrap func(harness.T) harness.T) *journey
 	return j
 }
 
+// ownFolder is that of this test binary.
+func ownFolder() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".test") }
+
 // TestArtifacts: a test that fails leaves what there was to be seen, and says where.
 func TestArtifacts(t *testing.T) {
 	needLab(t)
@@ -87,7 +90,7 @@ func TestArtifacts(t *testing.T) {
 	var log []string
 	j := dropped(t, base, func(ht harness.T) harness.T { return spec{ht, "TestX/drops: the packet", true, &log} })
 
-	const folder = "harness/TestX_drops_the_packet"
+	folder := ownFolder() + "/TestX_drops_the_packet"
 	shown := "/on/the/host/" + folder
 	qt.Check(t, qt.Equals(j.Evidence.Artifacts, shown))
 	qt.Check(t, qt.DeepEquals(log, []string{
@@ -143,7 +146,7 @@ func TestReportEntries(t *testing.T) {
 	})
 	qt.Check(t, qt.HasLen(log, 0))
 	qt.Check(t, qt.DeepEquals(entries, []string{
-		fmt.Sprintf("journey of %s: %s", j.Flow(), j), "artifacts: /on/the/host/harness/a_firewall_drops",
+		fmt.Sprintf("journey of %s: %s", j.Flow(), j), "artifacts: /on/the/host/" + ownFolder() + "/a_firewall_drops",
 	}))
 }
 
