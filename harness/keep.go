@@ -21,7 +21,7 @@ func (l *Lab) keepNetwork() error {
 	if err != nil {
 		return fmt.Errorf("keep the network: %w", err)
 	}
-	l.show("the network is kept", fmt.Sprintf("waybill lab exec %s %s -- sh    enters it; or use ip netns exec %s\n"+
+	l.show("the network is kept", fmt.Sprintf("waybill lab exec --lab %s %s -- sh    enters it; or ip netns exec %s sh\n"+
 		"waybill lab down %s    takes it down", kept.Name, kept.Nodes[0], kept.Namespace(kept.Nodes[0]), kept.Name))
 	return nil
 }

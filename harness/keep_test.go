@@ -14,8 +14,9 @@ import (
 // TestKeep: who asks for it finds the network of a failed test as it was, as often as it fails.
 func TestKeep(t *testing.T) {
 	needLab(t)
+	before := flag.Lookup("waybill.keep").Value.String()
 	qt.Assert(t, qt.IsNil(flag.Set("waybill.keep", "true")))
-	t.Cleanup(func() { qt.Check(t, qt.IsNil(flag.Set("waybill.keep", "false"))) })
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(flag.Set("waybill.keep", before))) })
 	long := strings.Repeat("x", named.LongestName)
 	for _, expected := range []string{long, long[:named.LongestName-2] + "-2"} {
 		var log []string
@@ -23,8 +24,8 @@ func TestKeep(t *testing.T) {
 		lab, err := named.Find(expected)
 		qt.Assert(t, qt.IsNil(err))
 		t.Cleanup(func() { qt.Check(t, qt.IsNil(lab.Down(t.Context(), named.DownOptions{}))) })
-		qt.Check(t, qt.Equals(log[len(log)-1], "the network is kept:\nwaybill lab exec "+expected+
-			" client -- sh    enters it; or use ip netns exec "+expected+".client\nwaybill lab down "+expected+"    takes it down"))
+		qt.Check(t, qt.Equals(log[len(log)-1], "the network is kept:\nwaybill lab exec --lab "+expected+
+			" client -- sh    enters it; or ip netns exec "+expected+".client sh\nwaybill lab down "+expected+"    takes it down"))
 		script, err := lab.Dump(t.Context())
 		qt.Assert(t, qt.IsNil(err))
 		qt.Check(t, qt.StringContains(script, "no metrics"))
