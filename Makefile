@@ -10,7 +10,7 @@ KERNEL ?= 6.12
 KERNELS ?= 6.1 6.12 7.2 7.3
 TIMES   ?= 20
 SUITES  ?= ./bpf ./harness ./suites/... ./ci/template
-MATRIX  := $(BUILD)/matrix --timeout 20m --waybill $(BUILD)/waybill --report $(BUILD)/report --bin nft \
+MATRIX  := $(BUILD)/matrix --timeout 30m --waybill $(BUILD)/waybill --report $(BUILD)/report --bin nft \
 	--bin $(abspath $(BUILD))/ginkgo --env GINKGO=$(abspath $(BUILD))/ginkgo
 # The linter is built from its module once and kept.
 LINT   := $(BUILD)/golangci-lint
