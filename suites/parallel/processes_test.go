@@ -26,7 +26,7 @@ func TestProcesses(t *testing.T) {
 	if os.Getenv(gateVariable) != "" {
 		return // this is one of them
 	}
-	if role := os.Getenv("WAYBILL_KERNEL_ROLE"); role != "" && role != "stable" {
+	if os.Getenv("WAYBILL_KERNEL_ROLE") != "stable" && os.Getenv("CI") != "" { // of four kernels, one is enough
 		t.Skip("is for stable kernels")
 	}
 	processes := 3
