@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -113,7 +114,9 @@ func TestKilledWhileBuilding(t *testing.T) {
 			}
 			if count == 5 || count == 1 && (at == "load ruleset" || at == "start keepalives") {
 				fmt.Println("waiting")
-				select {}
+				// Waiting for input, since the runtime ends a process in which nothing else can happen.
+				_, err := io.ReadAll(os.Stdin)
+				return err
 			}
 			return nil
 		})
@@ -140,6 +143,9 @@ func killAt(t *testing.T, at string) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var words bytes.Buffer
 	cmd.Stderr = &words
+	stdin, err := cmd.StdinPipe()
+	qt.Assert(t, qt.IsNil(err))
+	defer func() { _ = stdin.Close() }()
 	stdout, err := cmd.StdoutPipe()
 	qt.Assert(t, qt.IsNil(err))
 	qt.Assert(t, qt.IsNil(cmd.Start()))
