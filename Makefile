@@ -10,6 +10,8 @@ KERNEL ?= 6.12
 KERNELS ?= 6.1 6.12 7.2 7.3
 TIMES   ?= 20
 SUITES  ?= ./bpf ./harness ./suites/... ./ci/template
+# Their tests are about Waybill itself, and run under the stable kernel only.
+STABLE  := ./suites/examples ./suites/lab ./suites/mutation ./suites/parallel ./suites/words ./ci/template
 MATRIX  := $(BUILD)/matrix --timeout 30m --waybill $(BUILD)/waybill --report $(BUILD)/report --bin nft \
 	--bin $(abspath $(BUILD))/ginkgo --env GINKGO=$(abspath $(BUILD))/ginkgo
 # The linter is built from its module once and kept.
@@ -45,7 +47,7 @@ test-suites: setup matrix ## the suites in VMs with a stock kernel; the report i
 	@$(MATRIX) --kernel $(KERNEL) $(SUITES)
 
 test-matrix: setup matrix ## the suites under every kernel of the matrix
-	@$(MATRIX) $(KERNELS:%=--kernel %) $(SUITES)
+	@$(MATRIX) $(KERNELS:%=--kernel %) $(STABLE:%=--stable %) $(SUITES)
 
 mutation: setup ## change an example by one word at a time: each must turn a spec red, for the right reason
 	go test -v -count=1 ./suites/mutation \

@@ -22,6 +22,7 @@ type testPackage struct {
 	dir    string
 	binary string
 	ginkgo bool // a test of it imports Ginkgo
+	stable bool // it runs on the stable kernel only
 }
 
 const ginkgoPath = "github.com/onsi/ginkgo/v2"
@@ -39,6 +40,13 @@ func (c *command) build(ctx context.Context, root string) ([]testPackage, error)
 	}
 	if len(packages) == 0 {
 		return nil, fmt.Errorf("no package has tests in %s", strings.Join(c.Packages, " "))
+	}
+	for _, name := range c.Stable {
+		i := slices.IndexFunc(packages, func(p testPackage) bool { return p.name == filepath.Clean(name) || p.path == name })
+		if i < 0 {
+			return nil, fmt.Errorf("--stable %s: no such package is among those to run", name)
+		}
+		packages[i].stable = true
 	}
 	for i := range packages {
 		p := &packages[i]

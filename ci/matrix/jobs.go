@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/waybill-dev/waybill/ci/report"
@@ -20,9 +21,13 @@ type job struct {
 // line about each is printed in that order too: as soon as it and all before it have ended. The first run that cannot be
 // made ends the others.
 func (c *command) runAll(ctx context.Context, kernels []report.Kernel, packages []testPackage) ([]*report.Run, error) {
+	hasStable := slices.ContainsFunc(kernels, func(k report.Kernel) bool { return k.Role == "stable" })
 	var jobs []*job
 	for _, k := range kernels {
 		for _, p := range packages {
+			if p.stable && hasStable && k.Role != "stable" {
+				continue
+			}
 			jobs = append(jobs, &job{kernel: k, pkg: p, done: make(chan struct{})})
 		}
 	}

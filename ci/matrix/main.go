@@ -20,6 +20,7 @@ import (
 type command struct {
 	Kernel   []string      `placeholder:"NAME" help:"Kernels, as waybill kernel list names them (all that have a role)."`
 	Smoke    bool          `help:"On kernels other than the stable one, run only the Ginkgo specs that are labelled smoke."`
+	Stable   []string      `placeholder:"PACKAGE" help:"Package that runs on the stable kernel only, if that is among the kernels: its tests are about something else than kernels; repeatable."`
 	Report   string        `default:"build/report" placeholder:"DIR" help:"Folder of the report (${default})."`
 	Waybill  string        `default:"waybill" placeholder:"PATH" help:"The waybill command (${default})."`
 	Bin      []string      `placeholder:"PROG" help:"Program of this machine that tests start; repeatable."`

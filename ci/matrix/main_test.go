@@ -78,6 +78,17 @@ func TestSmoke(t *testing.T) {
 	qt.Check(t, qt.StringContains(out, "6.1    testdata/suite: 1 passed in N s\n"))
 }
 
+// A package for the stable kernel runs there alone; where there is no stable kernel, it runs on what there is.
+func TestStable(t *testing.T) {
+	out, code := matrix(t, "--report", t.TempDir(), "--kernel", "6.1,6.12", "--stable", "./testdata/suite", "./testdata/suite", "./testdata/good")
+	qt.Check(t, qt.Equals(code, 1))
+	qt.Check(t, qt.StringContains(out, "6.12   testdata/suite: "))
+	qt.Check(t, qt.StringContains(out, "6.1    testdata/good: "))
+	qt.Check(t, qt.Not(qt.StringContains(out, "6.1    testdata/suite: ")))
+	out, _ = matrix(t, "--report", t.TempDir(), "--kernel", "6.1", "--stable", "./testdata/suite", "./testdata/suite")
+	qt.Check(t, qt.StringContains(out, "6.1    testdata/suite: "))
+}
+
 func TestBroken(t *testing.T) {
 	out, code := matrix(t, "--report", t.TempDir(), "--kernel", "mine", "--kernel", "6.12", "./testdata/bad", "./testdata/empty")
 	qt.Check(t, qt.Equals(code, 1))
@@ -107,6 +118,9 @@ func TestBadInput(t *testing.T) {
 		},
 		"matrix: " + other + " holds something other than a report: name another folder by --report, or remove it\n": {
 			"--report", other, "./testdata/good",
+		},
+		"matrix: --stable ./testdata/suite: no such package is among those to run\n": {
+			"--report", t.TempDir(), "--stable", "./testdata/suite", "./testdata/good",
 		},
 		"matrix: --jobs 0: give it 1 or more\n":             {"--report", t.TempDir(), "--jobs", "0", "./testdata/good"},
 		"matrix: no package has tests in ./testdata/none\n": {"--report", t.TempDir(), "./testdata/none"},
