@@ -10,6 +10,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -113,6 +114,10 @@ func (t *Tracker) attachMulti(targets []target, probes map[request]*probe) ([]*g
 	}
 	var groups []*group
 	for _, program := range slices.Sorted(maps.Keys(byProgram)) {
+		loaded, err := t.sharedProgram(program)
+		if err != nil {
+			return groups, err
+		}
 		g := &group{}
 		var byName, byAddress link.KprobeMultiOptions
 		for _, target := range byProgram[program] {
@@ -132,9 +137,9 @@ func (t *Tracker) attachMulti(targets []target, probes map[request]*probe) ([]*g
 			if len(options.Cookies) == 0 {
 				continue
 			}
-			l, err := link.KprobeMulti(t.collection.Programs[program], options)
+			l, err := link.KprobeMulti(loaded, options)
 			if err != nil {
-				return groups, t.blame(program, g.members, err)
+				return groups, blame(loaded, g.members, err)
 			}
 			g.links = append(g.links, l)
 			t.watch(g, missCounter{name: program, link: l})
@@ -147,8 +152,12 @@ func (t *Tracker) attachMulti(targets []target, probes map[request]*probe) ([]*g
 func (t *Tracker) attachKprobes(targets []target, probes map[request]*probe) ([]*group, error) {
 	var groups []*group
 	for _, target := range targets {
+		loaded, err := t.sharedProgram(target.program)
+		if err != nil {
+			return groups, err
+		}
 		cookie := target.cookie | uint64(probes[target.request].number)
-		l, err := link.Kprobe(target.name, t.collection.Programs[target.program], &link.KprobeOptions{Cookie: cookie})
+		l, err := link.Kprobe(target.name, loaded, &link.KprobeOptions{Cookie: cookie})
 		if err != nil {
 			if err = attachError(target.request, err); target.optional && errors.Is(err, ErrNotAttachable) {
 				continue
@@ -196,9 +205,9 @@ func (t *Tracker) ambiguous(targets []target) (map[string][]symbol, error) {
 }
 
 // blame finds the function because of which several could not be attached.
-func (t *Tracker) blame(program string, members []request, err error) error {
+func blame(program *ebpf.Program, members []request, err error) error {
 	for _, member := range members {
-		l, single := link.KprobeMulti(t.collection.Programs[program], link.KprobeMultiOptions{Symbols: []string{member.name}})
+		l, single := link.KprobeMulti(program, link.KprobeMultiOptions{Symbols: []string{member.name}})
 		if single != nil {
 			return attachError(member, single)
 		}
@@ -323,7 +332,11 @@ func (t *Tracker) loadSingle(targets []target, probes map[request]*probe) (*ebpf
 	}
 	for _, target := range targets {
 		for _, one := range t.programsOf(target) {
-			program := t.entries[one.name].Copy()
+			entry, err := t.entry(one.name)
+			if err != nil {
+				return nil, fmt.Errorf("load %s: %w", one.name, err)
+			}
+			program := entry.Copy()
 			program.AttachType = one.kind
 			program.AttachTo = target.place()
 			program.Instructions = withCookie(program.Instructions, target.cookie|uint64(probes[target.request].number))
@@ -338,6 +351,37 @@ func (t *Tracker) loadSingle(targets []target, probes map[request]*probe) (*ebpf
 	}
 	options.Programs.ExtraRelocationTargets = append(slices.Clone(options.Programs.ExtraRelocationTargets), types...)
 	return ebpf.NewCollectionWithOptions(spec, options)
+}
+
+// entry returns a program of which one is loaded for each probe, with its accesses relocated to the running kernel's types. The
+// loader would do that each time anew, which takes as long as the verifier does.
+func (t *Tracker) entry(name string) (*ebpf.ProgramSpec, error) {
+	program := t.entries[name]
+	if t.relocated[name] || strings.HasPrefix(name, trackerProgTableEntry) { // the latter's types are in modules that come late
+		return program, nil
+	}
+	var relocations []*btf.CORERelocation
+	var places []int
+	for i := range program.Instructions {
+		if r := btf.CORERelocationMetadata(&program.Instructions[i]); r != nil {
+			relocations, places = append(relocations, r), append(places, i)
+		}
+	}
+	types := append([]*btf.Spec{t.options.Programs.KernelTypes}, t.options.Programs.ExtraRelocationTargets...)
+	fixups, err := btf.CORERelocate(relocations, types, program.ByteOrder, func(local btf.Type) (btf.TypeID, error) {
+		return 0, fmt.Errorf("%s is a type of the program's own", local)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for n, i := range places {
+		if err := fixups[n].Apply(&program.Instructions[i]); err != nil {
+			return nil, err
+		}
+		program.Instructions[i] = btf.WithCORERelocationMetadata(program.Instructions[i], nil)
+	}
+	t.relocated[name] = true
+	return program, nil
 }
 
 // withCookie makes a cookie a constant of a program that is loaded for one probe: the kernel has cookies for tracepoints

@@ -140,8 +140,7 @@ func (f family) programs() []string { return append(slices.Clone(f.byArgument), 
 const typedLoads = "bpf_rdonly_cast"
 
 // useFamily chooses how functions are observed, as far as it depends on what can be loaded, and takes the programs that are
-// not to be loaded at once out of the collection: those that are loaded for one probe each, and of kprobe.multi that for
-// other verdicts.
+// not to be loaded at once out of the collection: those that are loaded for one probe each, and those that many share.
 func (t *Tracker) useFamily(kernel, nft *btf.Spec, opts Options) {
 	t.entries = make(map[string]*ebpf.ProgramSpec)
 	t.oneWay = opts.functions != ""
@@ -153,25 +152,25 @@ func (t *Tracker) useFamily(kernel, nft *btf.Spec, opts Options) {
 			}
 		}
 	}
+	t.shared = make(map[string]*ebpf.ProgramSpec)
+	for _, name := range kprobeMulti.programs() {
+		if program := t.spec.Programs[name]; program != nil {
+			t.shared[name] = program
+			delete(t.spec.Programs, name)
+		}
+	}
 	t.family = kprobeMulti
 	if _, err := findFunction(kernel, typedLoads); err != nil || opts.functions == fentry.name || t.tier == Tracepoints {
 		t.family = fentry
 	}
-	t.nft = findVerdicts(nft, t.family)
-	t.byRegister = make(map[string]*ebpf.ProgramSpec)
-	for _, name := range kprobeMulti.programs() {
-		isVerdicts := name == kprobeMulti.nft || name == kprobeMulti.nftInfo
-		if !isVerdicts || name == t.nft.program {
-			t.byRegister[name] = t.spec.Programs[name]
-		}
-		if t.byRegister[name] == nil || t.family.name != kprobeMulti.name {
-			delete(t.spec.Programs, name)
-		}
+	if t.family.name != kprobeMulti.name {
+		delete(t.spec.Programs, trackerProgNothing)
 	}
+	t.nft = findVerdicts(nft, t.family)
 }
 
-// tryFamily finds out, after the programs were loaded, whether they can be attached, and changes to the next family as
-// long as they cannot: kprobe.multi, then kprobe, then fentry, which is there wherever the tracker works.
+// tryFamily finds out by a program that does nothing whether those for many functions can be attached, and changes to the next
+// family as long as they cannot: kprobe.multi, then kprobe, then fentry, which is there wherever the tracker works.
 //
 // Ordinary kprobes are used only where the kernel counts those that it skips (Linux 6.7, and so with typed loads): before, no
 // absence could be proved. Arming many functions is quicker with them than with fentry.
@@ -179,19 +178,16 @@ func (t *Tracker) tryFamily(kernel, nft *btf.Spec, opts Options) error {
 	if t.family.name != kprobeMulti.name {
 		return nil
 	}
+	nothing := t.collection.DetachProgram(trackerProgNothing)
+	defer func() { _ = nothing.Close() }() // nothing hangs on it
 	if opts.functions == "" || opts.functions == kprobeMulti.name {
-		if has, err := t.hasMulti(); has || err != nil {
+		if has, err := t.hasMulti(nothing); has || err != nil {
 			return err
-		}
-	}
-	for _, name := range kprobeMulti.programs() {
-		if program := t.collection.DetachProgram(name); program != nil {
-			_ = program.Close() // nothing hangs on it
 		}
 	}
 	if countsSkippedKprobes(kernel) {
 		t.family = kprobe
-		if has, err := t.loadKprobes(); has || err != nil {
+		if has, err := t.hasKprobes(); has || err != nil {
 			return err
 		}
 	}
@@ -200,34 +196,39 @@ func (t *Tracker) tryFamily(kernel, nft *btf.Spec, opts Options) error {
 	return nil
 }
 
-// loadKprobes loads the programs of kprobe.multi as ordinary ones: those that were loaded for it cannot be attached
-// otherwise.
-func (t *Tracker) loadKprobes() (bool, error) {
-	spec := &ebpf.CollectionSpec{
-		Maps: t.spec.Maps, Types: t.spec.Types, ByteOrder: t.spec.ByteOrder, Programs: make(map[string]*ebpf.ProgramSpec),
+// sharedProgram returns a program that many functions share. It is loaded when the first of them is observed: most processes
+// observe none by it, and the verifier takes longer for these than for all hooks.
+func (t *Tracker) sharedProgram(name string) (*ebpf.Program, error) {
+	if program := t.collection.Programs[name]; program != nil {
+		return program, nil
 	}
-	for name, program := range t.byRegister {
-		spec.Programs[name] = program.Copy()
-		spec.Programs[name].AttachType = ebpf.AttachNone
+	spec := t.shared[name].Copy()
+	if t.family.name == kprobe.name {
+		spec.AttachType = ebpf.AttachNone
+	}
+	program, err := t.loadOne(name, spec)
+	if err != nil {
+		return nil, loadError(err)
+	}
+	t.collection.Programs[name] = program
+	t.losses.watch(missCounter{name: name, program: program, part: partOf(name, program)})
+	return program, nil
+}
+
+// loadOne loads a program that uses the tracker's maps.
+func (t *Tracker) loadOne(name string, program *ebpf.ProgramSpec) (*ebpf.Program, error) {
+	spec := &ebpf.CollectionSpec{
+		Maps: t.spec.Maps, Types: t.spec.Types, ByteOrder: t.spec.ByteOrder,
+		Programs: map[string]*ebpf.ProgramSpec{name: program},
 	}
 	options := t.options
 	options.MapReplacements = t.collection.Maps
 	loaded, err := ebpf.NewCollectionWithOptions(spec, options)
 	if err != nil {
-		return false, loadError(err)
+		return nil, err
 	}
 	defer loaded.Close() // what is taken out of it stays
-	l, err := link.Kprobe(t.spec.Programs[trackerProgSkbFreeHead].AttachTo, loaded.Programs[trackerProgFunctionArg0], nil)
-	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, loadError(fmt.Errorf("attach by kprobe: %w", err))
-	}
-	for name := range spec.Programs {
-		t.collection.Programs[name] = loaded.DetachProgram(name)
-	}
-	return true, l.Close()
+	return loaded.DetachProgram(name), nil
 }
 
 // countsSkippedKprobes tells whether the kernel counts the runs of a kprobe, and of its program, that it skips: it does
@@ -257,16 +258,31 @@ func hasField(in btf.Type, path ...string) bool {
 	})
 }
 
-// hasMulti attaches a program to a function that the tracker attaches to anyway.
-func (t *Tracker) hasMulti() (bool, error) {
-	l, err := link.KprobeMulti(t.collection.Programs[trackerProgFunctionArg0], link.KprobeMultiOptions{
-		Symbols: []string{t.spec.Programs[trackerProgSkbFreeHead].AttachTo},
-	})
-	if errors.Is(err, ebpf.ErrNotSupported) {
+// anyFunction is one that programs can be attached to: the tracker does so itself.
+func (t *Tracker) anyFunction() string { return t.spec.Programs[trackerProgSkbFreeHead].AttachTo }
+
+func (t *Tracker) hasMulti(nothing *ebpf.Program) (bool, error) {
+	return attached(link.KprobeMulti(nothing, link.KprobeMultiOptions{Symbols: []string{t.anyFunction()}}))
+}
+
+func (t *Tracker) hasKprobes() (bool, error) {
+	spec := t.spec.Programs[trackerProgNothing].Copy()
+	spec.AttachType = ebpf.AttachNone // what was loaded for kprobe.multi cannot be attached otherwise
+	nothing, err := t.loadOne(trackerProgNothing, spec)
+	if err != nil {
+		return false, loadError(err)
+	}
+	has, err := attached(link.Kprobe(t.anyFunction(), nothing, nil))
+	return has, errors.Join(err, nothing.Close())
+}
+
+// attached tells whether the kernel knows this way of attaching, and detaches again.
+func attached(l link.Link, err error) (bool, error) {
+	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, loadError(fmt.Errorf("attach by kprobe.multi: %w", err))
+		return false, loadError(fmt.Errorf("attach to a function: %w", err))
 	}
 	return true, l.Close()
 }

@@ -53,7 +53,8 @@ type Tracker struct {
 	spec       *ebpf.CollectionSpec         // what collection was made of
 	options    ebpf.CollectionOptions       // how it was loaded
 	entries    map[string]*ebpf.ProgramSpec // programs of which one is loaded for each probe that is armed
-	byRegister map[string]*ebpf.ProgramSpec // programs that serve all functions
+	relocated  map[string]bool              // which of them are as the kernel wants them
+	shared     map[string]*ebpf.ProgramSpec // programs that serve all functions
 	collection *ebpf.Collection
 	tier       Tier
 	noFunction error // why functions cannot be observed, on the tier of tracepoints
@@ -112,6 +113,7 @@ func Open(opts Options) (*Tracker, error) {
 		probes:     probes{byRequest: make(map[request]*probe)},
 		barriers:   make(map[uint64]chan uint64),
 		hooks:      make(map[string]link.Link),
+		relocated:  make(map[string]bool),
 		readerDone: make(chan struct{}),
 
 		firstCookie: math.MaxUint64,
@@ -210,11 +212,13 @@ func (t *Tracker) load(opts Options) error {
 // are two thirds of the objects that each garbage collection would go through, and loading a program without them is
 // quicker.
 func (t *Tracker) forgetSources() {
-	t.spec.Programs, t.byRegister = nil, nil
-	for _, program := range t.entries {
-		for i, instruction := range program.Instructions {
-			if btf.FuncMetadata(&instruction) == nil { // of a function the kernel wants no line at all, or the first
-				program.Instructions[i] = instruction.WithSource(nil)
+	t.spec.Programs = nil
+	for _, programs := range []map[string]*ebpf.ProgramSpec{t.entries, t.shared} {
+		for _, program := range programs {
+			for i, instruction := range program.Instructions {
+				if btf.FuncMetadata(&instruction) == nil { // of a function the kernel wants no line at all, or the first
+					program.Instructions[i] = instruction.WithSource(nil)
+				}
 			}
 		}
 	}

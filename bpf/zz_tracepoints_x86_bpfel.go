@@ -87,6 +87,7 @@ const (
 	tracepointsProgKfreeSkb                  = "kfree_skb"
 	tracepointsProgKfreeSkbAgain             = "kfree_skb_again"
 	tracepointsProgNameSymbol                = "name_symbol"
+	tracepointsProgNothing                   = "nothing"
 	tracepointsProgSubmitBarrier             = "submit_barrier"
 	tracepointsVarAttended                   = "attended"
 	tracepointsVarDropStacks                 = "drop_stacks"
@@ -209,6 +210,7 @@ type tracepointsProgramSpecs struct {
 	KfreeSkb                  *ebpf.ProgramSpec `ebpf:"kfree_skb"`
 	KfreeSkbAgain             *ebpf.ProgramSpec `ebpf:"kfree_skb_again"`
 	NameSymbol                *ebpf.ProgramSpec `ebpf:"name_symbol"`
+	Nothing                   *ebpf.ProgramSpec `ebpf:"nothing"`
 	SubmitBarrier             *ebpf.ProgramSpec `ebpf:"submit_barrier"`
 }
 
@@ -395,6 +397,7 @@ type tracepointsPrograms struct {
 	KfreeSkb                  *ebpf.Program `ebpf:"kfree_skb"`
 	KfreeSkbAgain             *ebpf.Program `ebpf:"kfree_skb_again"`
 	NameSymbol                *ebpf.Program `ebpf:"name_symbol"`
+	Nothing                   *ebpf.Program `ebpf:"nothing"`
 	SubmitBarrier             *ebpf.Program `ebpf:"submit_barrier"`
 }
 
@@ -453,6 +456,7 @@ func (p *tracepointsPrograms) Close() error {
 		p.KfreeSkb,
 		p.KfreeSkbAgain,
 		p.NameSymbol,
+		p.Nothing,
 		p.SubmitBarrier,
 	)
 }

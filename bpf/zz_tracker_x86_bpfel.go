@@ -431,6 +431,7 @@ const (
 	trackerProgNeighEventSendExitAgain           = "neigh_event_send_exit_again"
 	trackerProgNetDevStartXmit                   = "net_dev_start_xmit"
 	trackerProgNetDevStartXmitAgain              = "net_dev_start_xmit_again"
+	trackerProgNothing                           = "nothing"
 	trackerProgPacketRcv                         = "packet_rcv"
 	trackerProgPacketRcvAgain                    = "packet_rcv_again"
 	trackerProgPacketRcvExit                     = "packet_rcv_exit"
@@ -643,6 +644,7 @@ type trackerProgramSpecs struct {
 	NeighEventSendExitAgain           *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit_again"`
 	NetDevStartXmit                   *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit"`
 	NetDevStartXmitAgain              *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit_again"`
+	Nothing                           *ebpf.ProgramSpec `ebpf:"nothing"`
 	PacketRcv                         *ebpf.ProgramSpec `ebpf:"packet_rcv"`
 	PacketRcvAgain                    *ebpf.ProgramSpec `ebpf:"packet_rcv_again"`
 	PacketRcvExit                     *ebpf.ProgramSpec `ebpf:"packet_rcv_exit"`
@@ -932,6 +934,7 @@ type trackerPrograms struct {
 	NeighEventSendExitAgain           *ebpf.Program `ebpf:"neigh_event_send_exit_again"`
 	NetDevStartXmit                   *ebpf.Program `ebpf:"net_dev_start_xmit"`
 	NetDevStartXmitAgain              *ebpf.Program `ebpf:"net_dev_start_xmit_again"`
+	Nothing                           *ebpf.Program `ebpf:"nothing"`
 	PacketRcv                         *ebpf.Program `ebpf:"packet_rcv"`
 	PacketRcvAgain                    *ebpf.Program `ebpf:"packet_rcv_again"`
 	PacketRcvExit                     *ebpf.Program `ebpf:"packet_rcv_exit"`
@@ -1061,6 +1064,7 @@ func (p *trackerPrograms) Close() error {
 		p.NeighEventSendExitAgain,
 		p.NetDevStartXmit,
 		p.NetDevStartXmitAgain,
+		p.Nothing,
 		p.PacketRcv,
 		p.PacketRcvAgain,
 		p.PacketRcvExit,
