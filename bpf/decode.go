@@ -32,6 +32,17 @@ var kinds = [...]journey.ObservationKind{
 	trackerRecordKindKIND_SHAPED:    journey.Shaped,
 	trackerRecordKindKIND_ABSORBED:  journey.Absorbed,
 	trackerRecordKindKIND_MOVED:     journey.Moved,
+	trackerRecordKindKIND_LINKED:    journey.Linked,
+}
+
+var relations = [...]journey.Relation{
+	trackerRelationRELATION_COPY:         journey.Copy,
+	trackerRelationRELATION_FRAGMENT:     journey.Fragment,
+	trackerRelationRELATION_SEGMENT:      journey.Segment,
+	trackerRelationRELATION_PART:         journey.Part,
+	trackerRelationRELATION_MERGED:       journey.MergedInto,
+	trackerRelationRELATION_ANSWER:       journey.Answer,
+	trackerRelationRELATION_SOLICITATION: journey.Solicitation,
 }
 
 // decoder makes observations of records. An event costs it no allocation, and a look one.
@@ -91,6 +102,15 @@ func (d *decoder) decode(raw []byte, h *trackerHeader, probes probeTable) (*jour
 		}
 	case journey.Cloned, journey.Moved:
 		o.Peer, d.used = h.Value, true
+	case journey.Linked:
+		r, err := view[trackerLinkRecord](raw)
+		if err != nil {
+			return nil, err
+		}
+		if h.Value >= uint64(len(relations)) || relations[h.Value] == "" {
+			return nil, fmt.Errorf("read a record: unknown relation %d", h.Value)
+		}
+		o.Relation, o.Other, d.used = relations[h.Value], journey.ID{FirstSeen: r.FirstSeen, Head: r.FirstHead}, true
 	case journey.TapEnter:
 		o.Shared, d.used = h.Value != 0, true
 	}

@@ -89,6 +89,14 @@ type trackerIdentity struct {
 	Rest       [3]uint8
 }
 
+type trackerInHand struct {
+	_        structs.HostLayout
+	Id       trackerIdentity
+	Skb      uint64
+	Relation uint32
+	Depth    uint32
+}
+
 type trackerIptablesEvent struct {
 	_       structs.HostLayout
 	E       trackerEvent
@@ -110,6 +118,13 @@ const (
 	trackerLimitSYMBOL_BYTES    trackerLimit = 192
 	trackerLimitPROBE_KFREE_SKB trackerLimit = 65535
 )
+
+type trackerLinkRecord struct {
+	_         structs.HostLayout
+	H         trackerHeader
+	FirstSeen uint64
+	FirstHead uint64
+}
 
 type trackerLook struct {
 	_            structs.HostLayout
@@ -236,6 +251,12 @@ const (
 	trackerPlacePLACE_FRAGMENTS trackerPlace = 1
 )
 
+type trackerPlaceOfWork struct {
+	_        structs.HostLayout
+	Task     uint64
+	OwnStack uint64
+}
+
 type trackerQuestion struct {
 	_        structs.HostLayout
 	Busy     uint64
@@ -277,6 +298,19 @@ const (
 	trackerRecordKindKIND_SHAPED    trackerRecordKind = 13
 	trackerRecordKindKIND_ABSORBED  trackerRecordKind = 14
 	trackerRecordKindKIND_MOVED     trackerRecordKind = 15
+	trackerRecordKindKIND_LINKED    trackerRecordKind = 16
+)
+
+type trackerRelation uint32
+
+const (
+	trackerRelationRELATION_COPY         trackerRelation = 1
+	trackerRelationRELATION_FRAGMENT     trackerRelation = 2
+	trackerRelationRELATION_SEGMENT      trackerRelation = 3
+	trackerRelationRELATION_PART         trackerRelation = 4
+	trackerRelationRELATION_MERGED       trackerRelation = 5
+	trackerRelationRELATION_ANSWER       trackerRelation = 6
+	trackerRelationRELATION_SOLICITATION trackerRelation = 7
 )
 
 type trackerSection uint32
@@ -289,6 +323,12 @@ const (
 	trackerSectionHAS_IPTABLES trackerSection = 16
 	trackerSectionHAS_STACK    trackerSection = 128
 )
+
+type trackerSetAside struct {
+	_     structs.HostLayout
+	Place trackerPlaceOfWork
+	Skb   uint64
+}
 
 type trackerShapedRecord struct {
 	_      structs.HostLayout
@@ -350,14 +390,22 @@ type trackerWork struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	trackerMapIdentities                         = "identities"
+	trackerMapInHand                             = "in_hand"
 	trackerMapLossCounters                       = "loss_counters"
 	trackerMapMoreRefusals                       = "more_refusals"
 	trackerMapMoving                             = "moving"
 	trackerMapPending                            = "pending"
 	trackerMapRecords                            = "records"
 	trackerMapScopes                             = "scopes"
+	trackerMapSetAside                           = "set_aside"
 	trackerMapWaiting                            = "waiting"
 	trackerMapWorks                              = "works"
+	trackerProgIcmpSend                          = "__icmp_send"
+	trackerProgIcmpSendAgain                     = "__icmp_send_again"
+	trackerProgIcmpSendExit                      = "__icmp_send_exit"
+	trackerProgIcmpSendExitAgain                 = "__icmp_send_exit_again"
+	trackerProgArpRcv                            = "arp_rcv"
+	trackerProgArpRcvExit                        = "arp_rcv_exit"
 	trackerProgAtNetifReceiveSkb                 = "at_netif_receive_skb"
 	trackerProgAtNetifReceiveSkbAgain            = "at_netif_receive_skb_again"
 	trackerProgBuildSkbAround                    = "build_skb_around"
@@ -401,10 +449,22 @@ const (
 	trackerProgFunctionArg4                      = "function_arg4"
 	trackerProgFunctionNft                       = "function_nft"
 	trackerProgFunctionNftInfo                   = "function_nft_info"
+	trackerProgIcmp6Send                         = "icmp6_send"
+	trackerProgIcmp6SendAgain                    = "icmp6_send_again"
+	trackerProgIcmp6SendExit                     = "icmp6_send_exit"
+	trackerProgIcmp6SendExitAgain                = "icmp6_send_exit_again"
+	trackerProgIcmpRcv                           = "icmp_rcv"
+	trackerProgIcmpRcvExit                       = "icmp_rcv_exit"
+	trackerProgIcmpv6Rcv                         = "icmpv6_rcv"
+	trackerProgIcmpv6RcvExit                     = "icmpv6_rcv_exit"
 	trackerProgInetFragReasmFinishExit           = "inet_frag_reasm_finish_exit"
 	trackerProgInetFragReasmFinishExitAgain      = "inet_frag_reasm_finish_exit_again"
+	trackerProgIp6CopyMetadata                   = "ip6_copy_metadata"
+	trackerProgIp6CopyMetadataAgain              = "ip6_copy_metadata_again"
 	trackerProgIp6LocalOut                       = "ip6_local_out"
 	trackerProgIp6LocalOutAgain                  = "ip6_local_out_again"
+	trackerProgIpCopyMetadata                    = "ip_copy_metadata"
+	trackerProgIpCopyMetadataAgain               = "ip_copy_metadata_again"
 	trackerProgIpDefrag                          = "ip_defrag"
 	trackerProgIpDefragAgain                     = "ip_defrag_again"
 	trackerProgIpDefragExit                      = "ip_defrag_exit"
@@ -431,6 +491,10 @@ const (
 	trackerProgNeighEventSendExitAgain           = "neigh_event_send_exit_again"
 	trackerProgNetDevStartXmit                   = "net_dev_start_xmit"
 	trackerProgNetDevStartXmitAgain              = "net_dev_start_xmit_again"
+	trackerProgNfHookSlow                        = "nf_hook_slow"
+	trackerProgNfHookSlowAgain                   = "nf_hook_slow_again"
+	trackerProgNfHookSlowExit                    = "nf_hook_slow_exit"
+	trackerProgNfHookSlowExitAgain               = "nf_hook_slow_exit_again"
 	trackerProgNothing                           = "nothing"
 	trackerProgPacketRcv                         = "packet_rcv"
 	trackerProgPacketRcvAgain                    = "packet_rcv_again"
@@ -453,14 +517,23 @@ const (
 	trackerProgSkbAttemptDeferFreeAgain          = "skb_attempt_defer_free_again"
 	trackerProgSkbClone                          = "skb_clone"
 	trackerProgSkbCloneAgain                     = "skb_clone_again"
+	trackerProgSkbCopyHeader                     = "skb_copy_header"
+	trackerProgSkbCopyHeaderAgain                = "skb_copy_header_again"
 	trackerProgSkbFreeHead                       = "skb_free_head"
 	trackerProgSkbFreeHeadAgain                  = "skb_free_head_again"
+	trackerProgSkbGroReceiveExit                 = "skb_gro_receive_exit"
 	trackerProgSkbMorph                          = "skb_morph"
 	trackerProgSkbMorphAgain                     = "skb_morph_again"
 	trackerProgSkbMorphExit                      = "skb_morph_exit"
 	trackerProgSkbMorphExitAgain                 = "skb_morph_exit_again"
 	trackerProgSkbReleaseData                    = "skb_release_data"
 	trackerProgSkbReleaseDataAgain               = "skb_release_data_again"
+	trackerProgSkbSegmentExit                    = "skb_segment_exit"
+	trackerProgSkbSegmentExitAgain               = "skb_segment_exit_again"
+	trackerProgSkbSplit                          = "skb_split"
+	trackerProgSkbSplitAgain                     = "skb_split_again"
+	trackerProgSkbTryCoalesceExit                = "skb_try_coalesce_exit"
+	trackerProgSkbTryCoalesceExitAgain           = "skb_try_coalesce_exit_again"
 	trackerProgSockQueue                         = "sock_queue"
 	trackerProgSockQueueAgain                    = "sock_queue_again"
 	trackerProgSockQueueExit                     = "sock_queue_exit"
@@ -476,6 +549,18 @@ const (
 	trackerProgTcpDataQueueExitAgain             = "tcp_data_queue_exit_again"
 	trackerProgTcpQueueRcvExit                   = "tcp_queue_rcv_exit"
 	trackerProgTcpQueueRcvExitAgain              = "tcp_queue_rcv_exit_again"
+	trackerProgTcpV4DoRcv                        = "tcp_v4_do_rcv"
+	trackerProgTcpV4DoRcvAgain                   = "tcp_v4_do_rcv_again"
+	trackerProgTcpV4DoRcvExit                    = "tcp_v4_do_rcv_exit"
+	trackerProgTcpV4DoRcvExitAgain               = "tcp_v4_do_rcv_exit_again"
+	trackerProgTcpV4Rcv                          = "tcp_v4_rcv"
+	trackerProgTcpV4RcvExit                      = "tcp_v4_rcv_exit"
+	trackerProgTcpV6DoRcv                        = "tcp_v6_do_rcv"
+	trackerProgTcpV6DoRcvAgain                   = "tcp_v6_do_rcv_again"
+	trackerProgTcpV6DoRcvExit                    = "tcp_v6_do_rcv_exit"
+	trackerProgTcpV6DoRcvExitAgain               = "tcp_v6_do_rcv_exit_again"
+	trackerProgTcpV6Rcv                          = "tcp_v6_rcv"
+	trackerProgTcpV6RcvExit                      = "tcp_v6_rcv_exit"
 	trackerProgTpacketRcv                        = "tpacket_rcv"
 	trackerProgTpacketRcvAgain                   = "tpacket_rcv_again"
 	trackerProgTpacketRcvExit                    = "tpacket_rcv_exit"
@@ -490,6 +575,7 @@ const (
 	trackerVarFilters                            = "filters"
 	trackerVarFirstCookie                        = "first_cookie"
 	trackerVarForgottenRefusals                  = "forgotten_refusals"
+	trackerVarHands                              = "hands"
 	trackerVarHookNotes                          = "hook_notes"
 	trackerVarKeepCookie                         = "keep_cookie"
 	trackerVarKeepDropEvent                      = "keep_drop_event"
@@ -498,6 +584,7 @@ const (
 	trackerVarKeepHeader                         = "keep_header"
 	trackerVarKeepIptablesEvent                  = "keep_iptables_event"
 	trackerVarKeepLimit                          = "keep_limit"
+	trackerVarKeepLinkRecord                     = "keep_link_record"
 	trackerVarKeepLook                           = "keep_look"
 	trackerVarKeepLookEvent                      = "keep_look_event"
 	trackerVarKeepLookRecord                     = "keep_look_record"
@@ -509,6 +596,7 @@ const (
 	trackerVarKeepPart                           = "keep_part"
 	trackerVarKeepPlace                          = "keep_place"
 	trackerVarKeepRecordKind                     = "keep_record_kind"
+	trackerVarKeepRelation                       = "keep_relation"
 	trackerVarKeepSection                        = "keep_section"
 	trackerVarKeepShapedRecord                   = "keep_shaped_record"
 	trackerVarKeepStack                          = "keep_stack"
@@ -571,6 +659,12 @@ type trackerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerProgramSpecs struct {
+	IcmpSend                          *ebpf.ProgramSpec `ebpf:"__icmp_send"`
+	IcmpSendAgain                     *ebpf.ProgramSpec `ebpf:"__icmp_send_again"`
+	IcmpSendExit                      *ebpf.ProgramSpec `ebpf:"__icmp_send_exit"`
+	IcmpSendExitAgain                 *ebpf.ProgramSpec `ebpf:"__icmp_send_exit_again"`
+	ArpRcv                            *ebpf.ProgramSpec `ebpf:"arp_rcv"`
+	ArpRcvExit                        *ebpf.ProgramSpec `ebpf:"arp_rcv_exit"`
 	AtNetifReceiveSkb                 *ebpf.ProgramSpec `ebpf:"at_netif_receive_skb"`
 	AtNetifReceiveSkbAgain            *ebpf.ProgramSpec `ebpf:"at_netif_receive_skb_again"`
 	BuildSkbAround                    *ebpf.ProgramSpec `ebpf:"build_skb_around"`
@@ -614,10 +708,22 @@ type trackerProgramSpecs struct {
 	FunctionArg4                      *ebpf.ProgramSpec `ebpf:"function_arg4"`
 	FunctionNft                       *ebpf.ProgramSpec `ebpf:"function_nft"`
 	FunctionNftInfo                   *ebpf.ProgramSpec `ebpf:"function_nft_info"`
+	Icmp6Send                         *ebpf.ProgramSpec `ebpf:"icmp6_send"`
+	Icmp6SendAgain                    *ebpf.ProgramSpec `ebpf:"icmp6_send_again"`
+	Icmp6SendExit                     *ebpf.ProgramSpec `ebpf:"icmp6_send_exit"`
+	Icmp6SendExitAgain                *ebpf.ProgramSpec `ebpf:"icmp6_send_exit_again"`
+	IcmpRcv                           *ebpf.ProgramSpec `ebpf:"icmp_rcv"`
+	IcmpRcvExit                       *ebpf.ProgramSpec `ebpf:"icmp_rcv_exit"`
+	Icmpv6Rcv                         *ebpf.ProgramSpec `ebpf:"icmpv6_rcv"`
+	Icmpv6RcvExit                     *ebpf.ProgramSpec `ebpf:"icmpv6_rcv_exit"`
 	InetFragReasmFinishExit           *ebpf.ProgramSpec `ebpf:"inet_frag_reasm_finish_exit"`
 	InetFragReasmFinishExitAgain      *ebpf.ProgramSpec `ebpf:"inet_frag_reasm_finish_exit_again"`
+	Ip6CopyMetadata                   *ebpf.ProgramSpec `ebpf:"ip6_copy_metadata"`
+	Ip6CopyMetadataAgain              *ebpf.ProgramSpec `ebpf:"ip6_copy_metadata_again"`
 	Ip6LocalOut                       *ebpf.ProgramSpec `ebpf:"ip6_local_out"`
 	Ip6LocalOutAgain                  *ebpf.ProgramSpec `ebpf:"ip6_local_out_again"`
+	IpCopyMetadata                    *ebpf.ProgramSpec `ebpf:"ip_copy_metadata"`
+	IpCopyMetadataAgain               *ebpf.ProgramSpec `ebpf:"ip_copy_metadata_again"`
 	IpDefrag                          *ebpf.ProgramSpec `ebpf:"ip_defrag"`
 	IpDefragAgain                     *ebpf.ProgramSpec `ebpf:"ip_defrag_again"`
 	IpDefragExit                      *ebpf.ProgramSpec `ebpf:"ip_defrag_exit"`
@@ -644,6 +750,10 @@ type trackerProgramSpecs struct {
 	NeighEventSendExitAgain           *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit_again"`
 	NetDevStartXmit                   *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit"`
 	NetDevStartXmitAgain              *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit_again"`
+	NfHookSlow                        *ebpf.ProgramSpec `ebpf:"nf_hook_slow"`
+	NfHookSlowAgain                   *ebpf.ProgramSpec `ebpf:"nf_hook_slow_again"`
+	NfHookSlowExit                    *ebpf.ProgramSpec `ebpf:"nf_hook_slow_exit"`
+	NfHookSlowExitAgain               *ebpf.ProgramSpec `ebpf:"nf_hook_slow_exit_again"`
 	Nothing                           *ebpf.ProgramSpec `ebpf:"nothing"`
 	PacketRcv                         *ebpf.ProgramSpec `ebpf:"packet_rcv"`
 	PacketRcvAgain                    *ebpf.ProgramSpec `ebpf:"packet_rcv_again"`
@@ -666,14 +776,23 @@ type trackerProgramSpecs struct {
 	SkbAttemptDeferFreeAgain          *ebpf.ProgramSpec `ebpf:"skb_attempt_defer_free_again"`
 	SkbClone                          *ebpf.ProgramSpec `ebpf:"skb_clone"`
 	SkbCloneAgain                     *ebpf.ProgramSpec `ebpf:"skb_clone_again"`
+	SkbCopyHeader                     *ebpf.ProgramSpec `ebpf:"skb_copy_header"`
+	SkbCopyHeaderAgain                *ebpf.ProgramSpec `ebpf:"skb_copy_header_again"`
 	SkbFreeHead                       *ebpf.ProgramSpec `ebpf:"skb_free_head"`
 	SkbFreeHeadAgain                  *ebpf.ProgramSpec `ebpf:"skb_free_head_again"`
+	SkbGroReceiveExit                 *ebpf.ProgramSpec `ebpf:"skb_gro_receive_exit"`
 	SkbMorph                          *ebpf.ProgramSpec `ebpf:"skb_morph"`
 	SkbMorphAgain                     *ebpf.ProgramSpec `ebpf:"skb_morph_again"`
 	SkbMorphExit                      *ebpf.ProgramSpec `ebpf:"skb_morph_exit"`
 	SkbMorphExitAgain                 *ebpf.ProgramSpec `ebpf:"skb_morph_exit_again"`
 	SkbReleaseData                    *ebpf.ProgramSpec `ebpf:"skb_release_data"`
 	SkbReleaseDataAgain               *ebpf.ProgramSpec `ebpf:"skb_release_data_again"`
+	SkbSegmentExit                    *ebpf.ProgramSpec `ebpf:"skb_segment_exit"`
+	SkbSegmentExitAgain               *ebpf.ProgramSpec `ebpf:"skb_segment_exit_again"`
+	SkbSplit                          *ebpf.ProgramSpec `ebpf:"skb_split"`
+	SkbSplitAgain                     *ebpf.ProgramSpec `ebpf:"skb_split_again"`
+	SkbTryCoalesceExit                *ebpf.ProgramSpec `ebpf:"skb_try_coalesce_exit"`
+	SkbTryCoalesceExitAgain           *ebpf.ProgramSpec `ebpf:"skb_try_coalesce_exit_again"`
 	SockQueue                         *ebpf.ProgramSpec `ebpf:"sock_queue"`
 	SockQueueAgain                    *ebpf.ProgramSpec `ebpf:"sock_queue_again"`
 	SockQueueExit                     *ebpf.ProgramSpec `ebpf:"sock_queue_exit"`
@@ -689,6 +808,18 @@ type trackerProgramSpecs struct {
 	TcpDataQueueExitAgain             *ebpf.ProgramSpec `ebpf:"tcp_data_queue_exit_again"`
 	TcpQueueRcvExit                   *ebpf.ProgramSpec `ebpf:"tcp_queue_rcv_exit"`
 	TcpQueueRcvExitAgain              *ebpf.ProgramSpec `ebpf:"tcp_queue_rcv_exit_again"`
+	TcpV4DoRcv                        *ebpf.ProgramSpec `ebpf:"tcp_v4_do_rcv"`
+	TcpV4DoRcvAgain                   *ebpf.ProgramSpec `ebpf:"tcp_v4_do_rcv_again"`
+	TcpV4DoRcvExit                    *ebpf.ProgramSpec `ebpf:"tcp_v4_do_rcv_exit"`
+	TcpV4DoRcvExitAgain               *ebpf.ProgramSpec `ebpf:"tcp_v4_do_rcv_exit_again"`
+	TcpV4Rcv                          *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv"`
+	TcpV4RcvExit                      *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_exit"`
+	TcpV6DoRcv                        *ebpf.ProgramSpec `ebpf:"tcp_v6_do_rcv"`
+	TcpV6DoRcvAgain                   *ebpf.ProgramSpec `ebpf:"tcp_v6_do_rcv_again"`
+	TcpV6DoRcvExit                    *ebpf.ProgramSpec `ebpf:"tcp_v6_do_rcv_exit"`
+	TcpV6DoRcvExitAgain               *ebpf.ProgramSpec `ebpf:"tcp_v6_do_rcv_exit_again"`
+	TcpV6Rcv                          *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv"`
+	TcpV6RcvExit                      *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_exit"`
 	TpacketRcv                        *ebpf.ProgramSpec `ebpf:"tpacket_rcv"`
 	TpacketRcvAgain                   *ebpf.ProgramSpec `ebpf:"tpacket_rcv_again"`
 	TpacketRcvExit                    *ebpf.ProgramSpec `ebpf:"tpacket_rcv_exit"`
@@ -704,12 +835,14 @@ type trackerProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerMapSpecs struct {
 	Identities   *ebpf.MapSpec `ebpf:"identities"`
+	InHand       *ebpf.MapSpec `ebpf:"in_hand"`
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
 	MoreRefusals *ebpf.MapSpec `ebpf:"more_refusals"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
 	Pending      *ebpf.MapSpec `ebpf:"pending"`
 	Records      *ebpf.MapSpec `ebpf:"records"`
 	Scopes       *ebpf.MapSpec `ebpf:"scopes"`
+	SetAside     *ebpf.MapSpec `ebpf:"set_aside"`
 	Waiting      *ebpf.MapSpec `ebpf:"waiting"`
 	Works        *ebpf.MapSpec `ebpf:"works"`
 }
@@ -724,6 +857,7 @@ type trackerVariableSpecs struct {
 	Filters           *ebpf.VariableSpec `ebpf:"filters"`
 	FirstCookie       *ebpf.VariableSpec `ebpf:"first_cookie"`
 	ForgottenRefusals *ebpf.VariableSpec `ebpf:"forgotten_refusals"`
+	Hands             *ebpf.VariableSpec `ebpf:"hands"`
 	HookNotes         *ebpf.VariableSpec `ebpf:"hook_notes"`
 	KeepCookie        *ebpf.VariableSpec `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.VariableSpec `ebpf:"keep_drop_event"`
@@ -732,6 +866,7 @@ type trackerVariableSpecs struct {
 	KeepHeader        *ebpf.VariableSpec `ebpf:"keep_header"`
 	KeepIptablesEvent *ebpf.VariableSpec `ebpf:"keep_iptables_event"`
 	KeepLimit         *ebpf.VariableSpec `ebpf:"keep_limit"`
+	KeepLinkRecord    *ebpf.VariableSpec `ebpf:"keep_link_record"`
 	KeepLook          *ebpf.VariableSpec `ebpf:"keep_look"`
 	KeepLookEvent     *ebpf.VariableSpec `ebpf:"keep_look_event"`
 	KeepLookRecord    *ebpf.VariableSpec `ebpf:"keep_look_record"`
@@ -743,6 +878,7 @@ type trackerVariableSpecs struct {
 	KeepPart          *ebpf.VariableSpec `ebpf:"keep_part"`
 	KeepPlace         *ebpf.VariableSpec `ebpf:"keep_place"`
 	KeepRecordKind    *ebpf.VariableSpec `ebpf:"keep_record_kind"`
+	KeepRelation      *ebpf.VariableSpec `ebpf:"keep_relation"`
 	KeepSection       *ebpf.VariableSpec `ebpf:"keep_section"`
 	KeepShapedRecord  *ebpf.VariableSpec `ebpf:"keep_shaped_record"`
 	KeepStack         *ebpf.VariableSpec `ebpf:"keep_stack"`
@@ -784,12 +920,14 @@ func (o *trackerObjects) Close() error {
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerMaps struct {
 	Identities   *ebpf.Map `ebpf:"identities"`
+	InHand       *ebpf.Map `ebpf:"in_hand"`
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
 	MoreRefusals *ebpf.Map `ebpf:"more_refusals"`
 	Moving       *ebpf.Map `ebpf:"moving"`
 	Pending      *ebpf.Map `ebpf:"pending"`
 	Records      *ebpf.Map `ebpf:"records"`
 	Scopes       *ebpf.Map `ebpf:"scopes"`
+	SetAside     *ebpf.Map `ebpf:"set_aside"`
 	Waiting      *ebpf.Map `ebpf:"waiting"`
 	Works        *ebpf.Map `ebpf:"works"`
 }
@@ -797,12 +935,14 @@ type trackerMaps struct {
 func (m *trackerMaps) Close() error {
 	return _TrackerClose(
 		m.Identities,
+		m.InHand,
 		m.LossCounters,
 		m.MoreRefusals,
 		m.Moving,
 		m.Pending,
 		m.Records,
 		m.Scopes,
+		m.SetAside,
 		m.Waiting,
 		m.Works,
 	)
@@ -818,6 +958,7 @@ type trackerVariables struct {
 	Filters           *ebpf.Variable `ebpf:"filters"`
 	FirstCookie       *ebpf.Variable `ebpf:"first_cookie"`
 	ForgottenRefusals *ebpf.Variable `ebpf:"forgotten_refusals"`
+	Hands             *ebpf.Variable `ebpf:"hands"`
 	HookNotes         *ebpf.Variable `ebpf:"hook_notes"`
 	KeepCookie        *ebpf.Variable `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.Variable `ebpf:"keep_drop_event"`
@@ -826,6 +967,7 @@ type trackerVariables struct {
 	KeepHeader        *ebpf.Variable `ebpf:"keep_header"`
 	KeepIptablesEvent *ebpf.Variable `ebpf:"keep_iptables_event"`
 	KeepLimit         *ebpf.Variable `ebpf:"keep_limit"`
+	KeepLinkRecord    *ebpf.Variable `ebpf:"keep_link_record"`
 	KeepLook          *ebpf.Variable `ebpf:"keep_look"`
 	KeepLookEvent     *ebpf.Variable `ebpf:"keep_look_event"`
 	KeepLookRecord    *ebpf.Variable `ebpf:"keep_look_record"`
@@ -837,6 +979,7 @@ type trackerVariables struct {
 	KeepPart          *ebpf.Variable `ebpf:"keep_part"`
 	KeepPlace         *ebpf.Variable `ebpf:"keep_place"`
 	KeepRecordKind    *ebpf.Variable `ebpf:"keep_record_kind"`
+	KeepRelation      *ebpf.Variable `ebpf:"keep_relation"`
 	KeepSection       *ebpf.Variable `ebpf:"keep_section"`
 	KeepShapedRecord  *ebpf.Variable `ebpf:"keep_shaped_record"`
 	KeepStack         *ebpf.Variable `ebpf:"keep_stack"`
@@ -861,6 +1004,12 @@ type trackerVariables struct {
 //
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerPrograms struct {
+	IcmpSend                          *ebpf.Program `ebpf:"__icmp_send"`
+	IcmpSendAgain                     *ebpf.Program `ebpf:"__icmp_send_again"`
+	IcmpSendExit                      *ebpf.Program `ebpf:"__icmp_send_exit"`
+	IcmpSendExitAgain                 *ebpf.Program `ebpf:"__icmp_send_exit_again"`
+	ArpRcv                            *ebpf.Program `ebpf:"arp_rcv"`
+	ArpRcvExit                        *ebpf.Program `ebpf:"arp_rcv_exit"`
 	AtNetifReceiveSkb                 *ebpf.Program `ebpf:"at_netif_receive_skb"`
 	AtNetifReceiveSkbAgain            *ebpf.Program `ebpf:"at_netif_receive_skb_again"`
 	BuildSkbAround                    *ebpf.Program `ebpf:"build_skb_around"`
@@ -904,10 +1053,22 @@ type trackerPrograms struct {
 	FunctionArg4                      *ebpf.Program `ebpf:"function_arg4"`
 	FunctionNft                       *ebpf.Program `ebpf:"function_nft"`
 	FunctionNftInfo                   *ebpf.Program `ebpf:"function_nft_info"`
+	Icmp6Send                         *ebpf.Program `ebpf:"icmp6_send"`
+	Icmp6SendAgain                    *ebpf.Program `ebpf:"icmp6_send_again"`
+	Icmp6SendExit                     *ebpf.Program `ebpf:"icmp6_send_exit"`
+	Icmp6SendExitAgain                *ebpf.Program `ebpf:"icmp6_send_exit_again"`
+	IcmpRcv                           *ebpf.Program `ebpf:"icmp_rcv"`
+	IcmpRcvExit                       *ebpf.Program `ebpf:"icmp_rcv_exit"`
+	Icmpv6Rcv                         *ebpf.Program `ebpf:"icmpv6_rcv"`
+	Icmpv6RcvExit                     *ebpf.Program `ebpf:"icmpv6_rcv_exit"`
 	InetFragReasmFinishExit           *ebpf.Program `ebpf:"inet_frag_reasm_finish_exit"`
 	InetFragReasmFinishExitAgain      *ebpf.Program `ebpf:"inet_frag_reasm_finish_exit_again"`
+	Ip6CopyMetadata                   *ebpf.Program `ebpf:"ip6_copy_metadata"`
+	Ip6CopyMetadataAgain              *ebpf.Program `ebpf:"ip6_copy_metadata_again"`
 	Ip6LocalOut                       *ebpf.Program `ebpf:"ip6_local_out"`
 	Ip6LocalOutAgain                  *ebpf.Program `ebpf:"ip6_local_out_again"`
+	IpCopyMetadata                    *ebpf.Program `ebpf:"ip_copy_metadata"`
+	IpCopyMetadataAgain               *ebpf.Program `ebpf:"ip_copy_metadata_again"`
 	IpDefrag                          *ebpf.Program `ebpf:"ip_defrag"`
 	IpDefragAgain                     *ebpf.Program `ebpf:"ip_defrag_again"`
 	IpDefragExit                      *ebpf.Program `ebpf:"ip_defrag_exit"`
@@ -934,6 +1095,10 @@ type trackerPrograms struct {
 	NeighEventSendExitAgain           *ebpf.Program `ebpf:"neigh_event_send_exit_again"`
 	NetDevStartXmit                   *ebpf.Program `ebpf:"net_dev_start_xmit"`
 	NetDevStartXmitAgain              *ebpf.Program `ebpf:"net_dev_start_xmit_again"`
+	NfHookSlow                        *ebpf.Program `ebpf:"nf_hook_slow"`
+	NfHookSlowAgain                   *ebpf.Program `ebpf:"nf_hook_slow_again"`
+	NfHookSlowExit                    *ebpf.Program `ebpf:"nf_hook_slow_exit"`
+	NfHookSlowExitAgain               *ebpf.Program `ebpf:"nf_hook_slow_exit_again"`
 	Nothing                           *ebpf.Program `ebpf:"nothing"`
 	PacketRcv                         *ebpf.Program `ebpf:"packet_rcv"`
 	PacketRcvAgain                    *ebpf.Program `ebpf:"packet_rcv_again"`
@@ -956,14 +1121,23 @@ type trackerPrograms struct {
 	SkbAttemptDeferFreeAgain          *ebpf.Program `ebpf:"skb_attempt_defer_free_again"`
 	SkbClone                          *ebpf.Program `ebpf:"skb_clone"`
 	SkbCloneAgain                     *ebpf.Program `ebpf:"skb_clone_again"`
+	SkbCopyHeader                     *ebpf.Program `ebpf:"skb_copy_header"`
+	SkbCopyHeaderAgain                *ebpf.Program `ebpf:"skb_copy_header_again"`
 	SkbFreeHead                       *ebpf.Program `ebpf:"skb_free_head"`
 	SkbFreeHeadAgain                  *ebpf.Program `ebpf:"skb_free_head_again"`
+	SkbGroReceiveExit                 *ebpf.Program `ebpf:"skb_gro_receive_exit"`
 	SkbMorph                          *ebpf.Program `ebpf:"skb_morph"`
 	SkbMorphAgain                     *ebpf.Program `ebpf:"skb_morph_again"`
 	SkbMorphExit                      *ebpf.Program `ebpf:"skb_morph_exit"`
 	SkbMorphExitAgain                 *ebpf.Program `ebpf:"skb_morph_exit_again"`
 	SkbReleaseData                    *ebpf.Program `ebpf:"skb_release_data"`
 	SkbReleaseDataAgain               *ebpf.Program `ebpf:"skb_release_data_again"`
+	SkbSegmentExit                    *ebpf.Program `ebpf:"skb_segment_exit"`
+	SkbSegmentExitAgain               *ebpf.Program `ebpf:"skb_segment_exit_again"`
+	SkbSplit                          *ebpf.Program `ebpf:"skb_split"`
+	SkbSplitAgain                     *ebpf.Program `ebpf:"skb_split_again"`
+	SkbTryCoalesceExit                *ebpf.Program `ebpf:"skb_try_coalesce_exit"`
+	SkbTryCoalesceExitAgain           *ebpf.Program `ebpf:"skb_try_coalesce_exit_again"`
 	SockQueue                         *ebpf.Program `ebpf:"sock_queue"`
 	SockQueueAgain                    *ebpf.Program `ebpf:"sock_queue_again"`
 	SockQueueExit                     *ebpf.Program `ebpf:"sock_queue_exit"`
@@ -979,6 +1153,18 @@ type trackerPrograms struct {
 	TcpDataQueueExitAgain             *ebpf.Program `ebpf:"tcp_data_queue_exit_again"`
 	TcpQueueRcvExit                   *ebpf.Program `ebpf:"tcp_queue_rcv_exit"`
 	TcpQueueRcvExitAgain              *ebpf.Program `ebpf:"tcp_queue_rcv_exit_again"`
+	TcpV4DoRcv                        *ebpf.Program `ebpf:"tcp_v4_do_rcv"`
+	TcpV4DoRcvAgain                   *ebpf.Program `ebpf:"tcp_v4_do_rcv_again"`
+	TcpV4DoRcvExit                    *ebpf.Program `ebpf:"tcp_v4_do_rcv_exit"`
+	TcpV4DoRcvExitAgain               *ebpf.Program `ebpf:"tcp_v4_do_rcv_exit_again"`
+	TcpV4Rcv                          *ebpf.Program `ebpf:"tcp_v4_rcv"`
+	TcpV4RcvExit                      *ebpf.Program `ebpf:"tcp_v4_rcv_exit"`
+	TcpV6DoRcv                        *ebpf.Program `ebpf:"tcp_v6_do_rcv"`
+	TcpV6DoRcvAgain                   *ebpf.Program `ebpf:"tcp_v6_do_rcv_again"`
+	TcpV6DoRcvExit                    *ebpf.Program `ebpf:"tcp_v6_do_rcv_exit"`
+	TcpV6DoRcvExitAgain               *ebpf.Program `ebpf:"tcp_v6_do_rcv_exit_again"`
+	TcpV6Rcv                          *ebpf.Program `ebpf:"tcp_v6_rcv"`
+	TcpV6RcvExit                      *ebpf.Program `ebpf:"tcp_v6_rcv_exit"`
 	TpacketRcv                        *ebpf.Program `ebpf:"tpacket_rcv"`
 	TpacketRcvAgain                   *ebpf.Program `ebpf:"tpacket_rcv_again"`
 	TpacketRcvExit                    *ebpf.Program `ebpf:"tpacket_rcv_exit"`
@@ -991,6 +1177,12 @@ type trackerPrograms struct {
 
 func (p *trackerPrograms) Close() error {
 	return _TrackerClose(
+		p.IcmpSend,
+		p.IcmpSendAgain,
+		p.IcmpSendExit,
+		p.IcmpSendExitAgain,
+		p.ArpRcv,
+		p.ArpRcvExit,
 		p.AtNetifReceiveSkb,
 		p.AtNetifReceiveSkbAgain,
 		p.BuildSkbAround,
@@ -1034,10 +1226,22 @@ func (p *trackerPrograms) Close() error {
 		p.FunctionArg4,
 		p.FunctionNft,
 		p.FunctionNftInfo,
+		p.Icmp6Send,
+		p.Icmp6SendAgain,
+		p.Icmp6SendExit,
+		p.Icmp6SendExitAgain,
+		p.IcmpRcv,
+		p.IcmpRcvExit,
+		p.Icmpv6Rcv,
+		p.Icmpv6RcvExit,
 		p.InetFragReasmFinishExit,
 		p.InetFragReasmFinishExitAgain,
+		p.Ip6CopyMetadata,
+		p.Ip6CopyMetadataAgain,
 		p.Ip6LocalOut,
 		p.Ip6LocalOutAgain,
+		p.IpCopyMetadata,
+		p.IpCopyMetadataAgain,
 		p.IpDefrag,
 		p.IpDefragAgain,
 		p.IpDefragExit,
@@ -1064,6 +1268,10 @@ func (p *trackerPrograms) Close() error {
 		p.NeighEventSendExitAgain,
 		p.NetDevStartXmit,
 		p.NetDevStartXmitAgain,
+		p.NfHookSlow,
+		p.NfHookSlowAgain,
+		p.NfHookSlowExit,
+		p.NfHookSlowExitAgain,
 		p.Nothing,
 		p.PacketRcv,
 		p.PacketRcvAgain,
@@ -1086,14 +1294,23 @@ func (p *trackerPrograms) Close() error {
 		p.SkbAttemptDeferFreeAgain,
 		p.SkbClone,
 		p.SkbCloneAgain,
+		p.SkbCopyHeader,
+		p.SkbCopyHeaderAgain,
 		p.SkbFreeHead,
 		p.SkbFreeHeadAgain,
+		p.SkbGroReceiveExit,
 		p.SkbMorph,
 		p.SkbMorphAgain,
 		p.SkbMorphExit,
 		p.SkbMorphExitAgain,
 		p.SkbReleaseData,
 		p.SkbReleaseDataAgain,
+		p.SkbSegmentExit,
+		p.SkbSegmentExitAgain,
+		p.SkbSplit,
+		p.SkbSplitAgain,
+		p.SkbTryCoalesceExit,
+		p.SkbTryCoalesceExitAgain,
 		p.SockQueue,
 		p.SockQueueAgain,
 		p.SockQueueExit,
@@ -1109,6 +1326,18 @@ func (p *trackerPrograms) Close() error {
 		p.TcpDataQueueExitAgain,
 		p.TcpQueueRcvExit,
 		p.TcpQueueRcvExitAgain,
+		p.TcpV4DoRcv,
+		p.TcpV4DoRcvAgain,
+		p.TcpV4DoRcvExit,
+		p.TcpV4DoRcvExitAgain,
+		p.TcpV4Rcv,
+		p.TcpV4RcvExit,
+		p.TcpV6DoRcv,
+		p.TcpV6DoRcvAgain,
+		p.TcpV6DoRcvExit,
+		p.TcpV6DoRcvExitAgain,
+		p.TcpV6Rcv,
+		p.TcpV6RcvExit,
 		p.TpacketRcv,
 		p.TpacketRcvAgain,
 		p.TpacketRcvExit,

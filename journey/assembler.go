@@ -55,6 +55,10 @@ func (a *Assembler) Add(o *Observation) {
 		a.packets[o.ID] = p
 		a.order = append(a.order, p)
 	}
+	if o.Kind == Linked {
+		a.link(p, o)
+		return
+	}
 	before := p.moving
 	p.add(o)
 	p.lastTime = max(p.lastTime, o.Time)
@@ -84,6 +88,7 @@ type packet struct {
 	last     *entry
 	events   int // how many there are
 	looks    []look
+	links    []Link
 	branches []*branch
 	few      [2]*branch      // where branches begin, because most packets have no more
 	taps     map[tapKey]*tap // nil until there is one

@@ -151,6 +151,8 @@ const (
 	Moved
 	// Released: SKB let go of the packet's data. The skb is gone.
 	Released
+	// Linked: the packet is to Other what Relation says. SKB is that of the packet.
+	Linked
 	// Looked tells what the packet looks like, in the sections that change seldom: Packet, Device, NetNS and Conntrack,
 	// with the task's name and the socket's cookie. The events that name its Mark had this look. If Comm is empty, it is that of
 	// the packet's last look in the same thread.
@@ -163,9 +165,12 @@ type Observation struct {
 	Kind ObservationKind
 	Event
 	Peer   uint64 // Cloned, Moved: address of the new sk_buff
+	Other  ID     // Linked
 	Place  string // Parked: NeighbourQueue if empty, or FragmentQueue
 	Shared bool   // TapEnter
-	Mark   uint64 // Looked: which look this is; Seen: which look it had, 0 if it brings all its sections itself
-	Fresh  bool   // Seen: it brings the look that it names
-	Len    uint32 // Seen: skb->len, if it names a look
+	// Relation is what the packet is to Other, of Linked.
+	Relation Relation
+	Mark     uint64 // Looked: which look this is; Seen: which look it had, 0 if it brings all its sections itself
+	Fresh    bool   // Seen: it brings the look that it names
+	Len      uint32 // Seen: skb->len, if it names a look
 }

@@ -14,6 +14,8 @@ type Journey struct {
 	Events []Event
 	// Branches are the skbs that carried the packet, in order of first sight.
 	Branches []Branch
+	// Links are what the packet is to others, in the order in which that came about.
+	Links []Link
 	// Evidence is the account of the record, shared by its journeys.
 	Evidence *Evidence
 
@@ -180,7 +182,7 @@ func (j *Journey) Summary() string {
 
 // journey makes a Journey of what is known so far. nodes gives names to namespaces, by cookie.
 func (p *packet) journey(nodes map[uint64]string) *Journey {
-	j := &Journey{ID: p.id, Events: make([]Event, 0, p.events), Branches: make([]Branch, len(p.branches))}
+	j := &Journey{ID: p.id, Links: p.links, Events: make([]Event, 0, p.events), Branches: make([]Branch, len(p.branches))}
 	indices := make([]int, 0, p.events)
 	branches := make([][]int, len(p.branches)) // the events of each, by index; parts of indices
 	for i, b := range p.branches {

@@ -25,7 +25,14 @@ type (
 		Sentence  string            `json:"sentence"`
 		Events    []eventJSON       `json:"events"`
 		Branches  []branchJSON      `json:"branches"`
+		Links     []linkJSON        `json:"links,omitempty"`
 		Evidence  *Evidence         `json:"evidence,omitempty"`
+	}
+	linkJSON struct {
+		Relation  Relation          `json:"relation"`
+		To        string            `json:"to"` // as id
+		FirstSeen uint64            `json:"first_seen"`
+		Head      hexNumber[uint64] `json:"head"`
 	}
 	originJSON struct {
 		Time         uint64            `json:"time"`
@@ -118,6 +125,7 @@ func (r *Record) UnmarshalJSON(data []byte) error {
 		j.Evidence, j.record = in.Evidence, r
 		r.Journeys = append(r.Journeys, j.Journey)
 	}
+	r.relate()
 	return nil
 }
 
@@ -143,6 +151,9 @@ func (j *Journey) marshal(evidence *Evidence) ([]byte, error) {
 	for i := range j.Branches {
 		out.Branches = append(out.Branches, branchToJSON(&j.Branches[i], indices))
 	}
+	for _, l := range j.Links {
+		out.Links = append(out.Links, linkJSON{l.Relation, l.To.String(), l.To.FirstSeen, hexNumber[uint64]{l.To.Head}})
+	}
 	return encode("journey", out)
 }
 
@@ -165,6 +176,9 @@ func (j *Journey) UnmarshalJSON(data []byte) error {
 			return fmt.Errorf("decode journey: branch %d: %w", i, err)
 		}
 		j.Branches = append(j.Branches, b)
+	}
+	for _, l := range in.Links {
+		j.Links = append(j.Links, Link{l.Relation, ID{l.FirstSeen, l.Head.v}})
 	}
 	return nil
 }

@@ -58,6 +58,8 @@ type Outcome struct {
 	// NetNS and Device are where the branch ended, nil if that is not known for certain.
 	NetNS  *NetNS
 	Device *Device
+	// WentOn is what was made of a consumed packet, "3 segments" or "a copy"; empty if nothing was.
+	WentOn string
 	// LastNetNS and LastDevice are where the branch was last seen.
 	LastNetNS  *NetNS
 	LastDevice *Device
@@ -79,6 +81,9 @@ func (o Outcome) String() string {
 		if o.Place == PacketSocket {
 			// Both look the same from outside: tpacket_rcv frees what it copied, and what its filter refused.
 			return "consumed by a packet socket: copied to its ring, or refused by its filter" + o.lastSeen()
+		}
+		if o.WentOn != "" {
+			return "consumed: it went on as " + o.WentOn + o.lastSeen()
 		}
 		return "consumed: freed by the kernel, neither dropped nor delivered" + o.lastSeen()
 	case Freed:

@@ -30,6 +30,7 @@ type Record struct {
 	Journeys []*Journey
 	Evidence *Evidence
 
+	kin     kin
 	earlier map[uint64]bool // cookies of sockets that sent before the mark
 }
 
@@ -78,6 +79,7 @@ func (a *Assembler) record(packets []*packet, evidence Evidence) *Record {
 		r.Journeys = append(r.Journeys, j)
 	}
 	r.explain()
+	r.relate()
 	return r
 }
 
@@ -153,7 +155,8 @@ func (p *Packet) between(proto uint8, a, b netip.AddrPort) bool {
 	return src == a && dst == b || src == b && dst == a
 }
 
-// Of returns the journey of a packet that the test sent. That none belongs to it, or more than one, is an error that
+// Of returns the journey of a packet that the test sent. If the kernel made several of it, fragments or segments, it is that of
+// what they were made of: see [Journey.Descendants]. That none belongs to it, or more than one, is an error that
 // lists the candidates; it wraps [ErrInconclusive] if none was found and the record may have missed it.
 func (r *Record) Of(sent Sent) (*Journey, error) {
 	cookie := sent.SocketCookie()
@@ -162,7 +165,7 @@ func (r *Record) Of(sent Sent) (*Journey, error) {
 	}
 	var found []*Journey
 	for _, j := range r.Journeys {
-		if j.Origin != nil && j.Origin.SocketCookie == cookie {
+		if j.Origin != nil && j.Origin.SocketCookie == cookie && !j.isMade(cookie) {
 			found = append(found, j)
 		}
 	}

@@ -34,9 +34,13 @@ func (j *Journey) Text() string {
 	return b.String()
 }
 
-// String is the journey's text and its outcome in one sentence below it.
+// String is the journey's text, its outcome in one sentence below it, and its [Journey.Lineage].
 func (j *Journey) String() string {
-	return j.Text() + j.Sentence() + "\n"
+	text := j.Text() + j.Sentence() + "\n"
+	for _, line := range j.Lineage() {
+		text += "  " + line + "\n"
+	}
+	return text
 }
 
 // GomegaString is how gomega shows the journey, often among many others: its [Journey.Summary].

@@ -316,13 +316,13 @@ HOOK(PART_REPORTS, "tp_btf/napi_gro_frags_exit", at_gro_frags_exit, int result)
 
 HOOK(PART_REPORTS, "tp_btf/net_dev_queue", at_net_dev_queue, struct sk_buff *skb)
 {
-	return sending(skb, 0);
+	return sending(ctx, skb, 0);
 }
 
 // Frames that bypass the qdisc come here first.
 HOOK(PART_REPORTS, "tp_btf/net_dev_start_xmit", at_net_dev_start_xmit, struct sk_buff *skb)
 {
-	return sending(skb, 0);
+	return sending(ctx, skb, 0);
 }
 
 // --- Resting places -----------------------------------------------------------------------------------------------------

@@ -131,12 +131,14 @@ HOOK(PART_REPORTS, "fentry/__neigh_event_send", neigh_event_send, void *neigh, s
 		return 0;
 	set_parked((__u64)skb->head, 1);
 	enter(skb, &id);
+	take_in_hand(ctx, skb, RELATION_SOLICITATION);
 	return 0;
 }
 
 // With 0 the caller still has the skb in hand, and goes on to send it.
 HOOK(PART_REPORTS, "fexit/__neigh_event_send", neigh_event_send_exit, void *neigh, struct sk_buff *skb, _Bool immediate, int held)
 {
+	lay_down(ctx, skb);
 	if (skb && !held)
 		set_parked((__u64)skb->head, 0);
 	leave(skb, KIND_PARKED, held, 0);
@@ -297,6 +299,7 @@ enum { MAX_FRAGMENTS = 1366 };
 
 struct fragments {
 	const struct sk_buff *next;
+	struct identity datagram;
 };
 
 static long absorb_next(__u32 i, struct fragments *f)
@@ -312,6 +315,8 @@ static long absorb_next(__u32 i, struct fragments *f)
 	if (found) {
 		id = *found;
 		report(KIND_ABSORBED, &id, (__u64)fragment, 0, 0);
+		if (f->datagram.scope)
+			tell_link(&id, (__u64)fragment, RELATION_MERGED, &f->datagram);
 	}
 	f->next = BPF_CORE_READ(fragment, next);
 	return 0;
@@ -320,11 +325,10 @@ static long absorb_next(__u32 i, struct fragments *f)
 HOOK(PART_REPORTS, "fexit/inet_frag_reasm_finish", inet_frag_reasm_finish_exit, void *queue, struct sk_buff *skb)
 {
 	const struct skb_shared_info *shared;
-	struct fragments rest;
-	struct identity id;
+	struct fragments rest = {};
 
-	if (known(skb, &id))
-		report(KIND_RESUMED, &id, (__u64)skb, 0, 0); // first, so that the datagram does not seem to be at rest
+	if (known(skb, &rest.datagram))
+		report(KIND_RESUMED, &rest.datagram, (__u64)skb, 0, 0); // first, so that the datagram does not seem to be at rest
 	shared = (void *)skb->head + skb->end;
 	rest.next = BPF_CORE_READ(shared, frag_list);
 	bpf_loop(MAX_FRAGMENTS, absorb_next, &rest, 0); // Linux 5.17

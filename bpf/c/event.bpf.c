@@ -17,7 +17,7 @@ static __always_inline int observe(void *ctx, struct sk_buff *skb)
 	struct event *e;
 	struct subject s;
 
-	if (!identify_for(&s, skb, !!(cookie & COOKIE_ON_WAY_OUT)))
+	if (!identify_for(ctx, &s, skb, !!(cookie & COOKIE_ON_WAY_OUT)))
 		return 0;
 	if (meta_wanted) {
 		m = begin_event(ctx, &s, cookie, sizeof(*m));

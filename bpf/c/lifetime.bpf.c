@@ -221,21 +221,21 @@ HOOK(PART_ENDS, "fexit/pskb_carve_inside_nonlinear", pskb_carve_inside_nonlinear
 
 HOOK(PART_REPORTS, "fentry/__ip_local_out", ip_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
 {
-	return sending(skb, 1);
+	return sending(ctx, skb, 1);
 }
 
 HOOK(PART_REPORTS, "fentry/__ip6_local_out", ip6_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
 {
-	return sending(skb, 1);
+	return sending(ctx, skb, 1);
 }
 
 // Frames sent raw, ARP, and whatever else does not come through IP.
 HOOK(PART_REPORTS, "fentry/__dev_queue_xmit", dev_queue_xmit, struct sk_buff *skb)
 {
-	return sending(skb, 0);
+	return sending(ctx, skb, 0);
 }
 
 HOOK(PART_REPORTS, "fentry/__dev_direct_xmit", dev_direct_xmit, struct sk_buff *skb)
 {
-	return sending(skb, 0);
+	return sending(ctx, skb, 0);
 }

@@ -63,7 +63,7 @@ static __always_inline struct nft_event *begin_verdict(void *ctx, struct sk_buff
 {
 	struct subject s;
 
-	return identify(&s, skb) ? begin_event(ctx, &s, bpf_get_attach_cookie(ctx), sizeof(struct nft_event)) : 0;
+	return identify(ctx, &s, skb) ? begin_event(ctx, &s, bpf_get_attach_cookie(ctx), sizeof(struct nft_event)) : 0;
 }
 
 static __always_inline int report_verdict(struct nft_event *n, const struct decision *d)

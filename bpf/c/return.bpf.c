@@ -59,7 +59,7 @@ static __always_inline int begin_work(__u64 *ctx, __u64 argument, int tells)
 		lost(stale->id.scope, LOSS_RETURN);
 		bpf_map_delete_elem(&works, &frame);
 	}
-	if (!argument || !identify_for(&s, skb, !!(frame.probe & COOKIE_ON_WAY_OUT)))
+	if (!argument || !identify_for(ctx, &s, skb, !!(frame.probe & COOKIE_ON_WAY_OUT)))
 		return 0;
 	if (tells) {
 		struct look l;
@@ -70,7 +70,7 @@ static __always_inline int begin_work(__u64 *ctx, __u64 argument, int tells)
 		struct work work = {
 			.id = s.id,
 			.skb = argument,
-			.netns = s.net ? s.net->net_cookie : 0,
+			.netns = s.netns,
 			.len = s.skb->len,
 		};
 

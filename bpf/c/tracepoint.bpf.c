@@ -11,7 +11,7 @@ HOOK(PART_REPORTS, "tp_btf/kfree_skb", kfree_skb, struct sk_buff *skb, void *loc
 	struct drop_event *d;
 	struct subject s;
 
-	if (!identify(&s, skb))
+	if (!identify(ctx, &s, skb))
 		return 0;
 #if BY_ALLOCATOR
 	drop_carried(&s);
@@ -33,7 +33,7 @@ HOOK(PART_REPORTS, "tp_btf/netif_receive_skb", at_netif_receive_skb, struct sk_b
 {
 	struct subject s;
 
-	identify(&s, skb);
+	identify(ctx, &s, skb);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 // once.
 #include "lifetime.bpf.c"
 #include "branch.bpf.c"
+#include "lineage.bpf.c"
 #include "event.bpf.c"
 #include "return.bpf.c"
 #include "iptables.bpf.c"
@@ -34,6 +35,8 @@ const enum section *keep_section __attribute__((unused));
 const enum loss_cause *keep_loss __attribute__((unused));
 const enum part *keep_part __attribute__((unused));
 const enum cookie *keep_cookie __attribute__((unused));
+const struct link_record *keep_link_record __attribute__((unused));
+const enum relation *keep_relation __attribute__((unused));
 const enum place *keep_place __attribute__((unused));
 const enum limit *keep_limit __attribute__((unused));
 const enum filter_kind *keep_filter_kind __attribute__((unused));

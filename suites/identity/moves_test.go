@@ -68,9 +68,9 @@ var _ = Describe("a packet that is packed anew", func() {
 	})
 
 	// For an XDP program, veth copies the packet into a buffer with more room, frees the first, and builds another skb.
-	// Nothing that the tracker sees ties the two together. Catches: a guess. Neither may the freed one be told as dropped or
-	// delivered, nor the built one as sent by our socket; and the built one must not inherit the identity with the memory.
-	It("is another one after a veth has built it anew for an XDP program, and nothing is guessed", func(ctx SpecContext) {
+	// Catches: the freed one told as dropped or delivered, or the built one as sent by our socket; and the built one must not
+	// inherit the identity with the memory.
+	It("is another one after a veth has built it anew for an XDP program, a copy of the first", func(ctx SpecContext) {
 		f := newXDP("pass")
 		f.lab.Listen(f.host, 8081)
 
@@ -91,6 +91,7 @@ var _ = Describe("a packet that is packed anew", func() {
 			if carries(j, parcel) && j.ID != original.ID {
 				Expect(j.Origin).To(BeNil())
 				Expect(j).To(BeDelivered(At(f.host)))
+				Expect(j.Links).To(Equal([]journey.Link{{Relation: journey.Copy, To: original.ID}}))
 			}
 		}
 	})

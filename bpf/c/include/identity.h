@@ -70,18 +70,6 @@ static __always_inline int sends_packets(const struct sock *sk)
 	return family == AF_INET || family == AF_INET6 || family == AF_PACKET;
 }
 
-static __always_inline struct net *netns_of(struct sk_buff *skb, struct net_device *dev)
-{
-	struct sock *sk;
-
-	if (dev)
-		return dev->nd_net.net;
-	sk = skb->sk;
-	if (!sk || !sends_packets(sk) || !plausible(sk->__sk_common.skc_net.net))
-		return 0;
-	return sk->__sk_common.skc_net.net;
-}
-
 #if BY_ALLOCATOR
 #include "carrier.h"
 #endif
@@ -90,12 +78,46 @@ static __always_inline struct net *netns_of(struct sk_buff *skb, struct net_devi
 struct subject {
 	struct sk_buff *skb;
 	struct net_device *dev; // NULL if unknown
-	struct net *net;	// NULL if unknown
+	__u64 netns;		// cookie, 0 if unknown
+	__u32 inum;
 	struct identity id;
 	// Where the identity is kept: for notes about it, not for reading it again. If the packet ends on another CPU meanwhile, it
 	// is another packet's by now.
 	struct identity *kept;
 };
+
+#define DST_NOREF 1UL // SKB_DST_NOREF, include/linux/skbuff.h
+
+// Finds the namespace: the device's, or that of the socket that sends, or where the packet was routed. The last is all that there is
+// of a reset by IPv6 before it is given to a device.
+static __always_inline void find_netns(struct subject *s)
+{
+	struct sock *sk = s->skb->sk;
+	const struct net *net = 0;
+	unsigned long dst;
+	__u32 inum;
+
+	s->netns = 0;
+	s->inum = 0;
+	if (s->dev)
+		net = s->dev->nd_net.net;
+	else if (sk && sends_packets(sk) && plausible(sk->__sk_common.skc_net.net))
+		net = sk->__sk_common.skc_net.net;
+	if (net) {
+		s->netns = net->net_cookie;
+		s->inum = net->ns.inum;
+		return;
+	}
+	dst = s->skb->_skb_refdst & ~DST_NOREF; // what TCP has queued has links of a list there
+	if (sk || (__s64)dst >= 0)
+		return;
+	net = BPF_CORE_READ((struct dst_entry *)dst, dev, nd_net.net);
+	inum = BPF_CORE_READ(net, ns.inum);
+	if (inum < FIRST_NS_INUM)
+		return;
+	s->netns = BPF_CORE_READ(net, net_cookie);
+	s->inum = inum;
+}
 
 // Returns where the packet's identity is kept, after a copy of it was made; NULL if it has none.
 static __always_inline struct identity *known(struct sk_buff *skb, struct identity *id)
@@ -110,10 +132,13 @@ static __always_inline struct identity *known(struct sk_buff *skb, struct identi
 	return found;
 }
 
+#if !BY_ALLOCATOR
+#include "lineage.h"
+#endif
+
 // Returns the scope that a namespace belongs to, 0 if to none.
-static __always_inline __u32 scope_of(const struct net *net)
+static __always_inline __u32 scope_of(__u64 cookie)
 {
-	__u64 cookie = net->net_cookie;
 	__u32 *scope;
 
 	if (cookie < first_cookie || cookie > last_cookie)
@@ -124,7 +149,7 @@ static __always_inline __u32 scope_of(const struct net *net)
 
 // Finds the packet's identity, or gives it one if its namespace is in scope and the filters admit it. A known packet is
 // followed wherever it is. Returns 0 if the packet is nobody's. on_way_out says that IP is about to send it (filters.h).
-static __always_inline int identify_for(struct subject *s, struct sk_buff *skb, int on_way_out)
+static __always_inline int identify_for(const void *ctx, struct subject *s, struct sk_buff *skb, int on_way_out)
 {
 	__u64 head = (__u64)skb->head;
 	__u32 scope;
@@ -134,13 +159,13 @@ static __always_inline int identify_for(struct subject *s, struct sk_buff *skb, 
 		return 0;
 	s->skb = skb;
 	s->dev = device_of(skb);
-	s->net = netns_of(skb, s->dev);
+	find_netns(s);
 	s->kept = known(skb, &s->id);
 	if (s->kept)
 		return 1;
 	if (BY_ALLOCATOR && filters && is_refused(head)) // not earlier: what the skb carried before has ended
 		return 0;
-	scope = s->net ? scope_of(s->net) : 0;
+	scope = s->netns ? scope_of(s->netns) : 0;
 	if (!scope || (filters && !admits(skb, s->dev, scope, on_way_out)))
 		return 0;
 	__builtin_memset(&s->id, 0, sizeof(s->id));
@@ -159,12 +184,16 @@ static __always_inline int identify_for(struct subject *s, struct sk_buff *skb, 
 		drop_refusal(head); // if another CPU asked about a clone, whose metadata may differ
 	// If another CPU was first, with a clone, its identity counts.
 	s->kept = BY_ALLOCATOR ? identity_at(head) : known(skb, &s->id);
+#if !BY_ALLOCATOR
+	if (!error)
+		tell_cause(ctx, &s->id, (__u64)skb);
+#endif
 	return s->kept != 0;
 }
 
-static __always_inline int identify(struct subject *s, struct sk_buff *skb)
+static __always_inline int identify(const void *ctx, struct subject *s, struct sk_buff *skb)
 {
-	return identify_for(s, skb, 0);
+	return identify_for(ctx, s, skb, 0);
 }
 
 #if BY_ALLOCATOR
@@ -182,7 +211,7 @@ static __always_inline void drop_carried(const struct subject *s)
 	if (c->originated || s->skb->skb_iif || !sk)
 		return;
 	c->originated = 1;
-	report(KIND_ORIGIN, &s->id, key, sk->__sk_common.skc_cookie.counter, s->net ? s->net->net_cookie : 0);
+	report(KIND_ORIGIN, &s->id, key, sk->__sk_common.skc_cookie.counter, s->netns);
 }
 #endif
 

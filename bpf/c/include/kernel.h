@@ -55,6 +55,10 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct task_struct {
+	void *stack;
+};
+
 struct net_device {
 	char name[16];
 	int ifindex;
@@ -120,6 +124,7 @@ struct sk_buff {
 	struct sock *sk;
 	long long tstamp;
 	unsigned long _nfct;
+	unsigned long _skb_refdst;
 	unsigned int len;
 	unsigned int data_len;
 	__u16 queue_mapping;
@@ -147,6 +152,10 @@ struct sk_buff {
 	unsigned char *head;
 	unsigned char *data;
 	struct refcount_struct users;
+};
+
+struct dst_entry {
+	struct net_device *dev;
 };
 
 struct sk_buff_fclones {

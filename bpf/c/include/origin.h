@@ -8,12 +8,12 @@
 
 // Tells the origin of a packet on its way out: there, skb->sk is the sending socket. by_ip says that IP is about to send it, and
 // has its lengths still to fill in.
-static __always_inline int sending(struct sk_buff *skb, int by_ip)
+static __always_inline int sending(const void *ctx, struct sk_buff *skb, int by_ip)
 {
 	struct sock *sk = skb->sk;
 	struct subject s;
 
-	if (!identify_for(&s, skb, by_ip))
+	if (!identify_for(ctx, &s, skb, by_ip))
 		return 0;
 	if (s.kept->parked) {
 		s.kept->parked = 0;
@@ -25,8 +25,7 @@ static __always_inline int sending(struct sk_buff *skb, int by_ip)
 #if BY_ALLOCATOR
 	set_originated(skb);
 #endif
-	report(KIND_ORIGIN, &s.id, (__u64)skb, sk ? sk->__sk_common.skc_cookie.counter : 0,
-	       s.net ? s.net->net_cookie : 0);
+	report(KIND_ORIGIN, &s.id, (__u64)skb, sk ? sk->__sk_common.skc_cookie.counter : 0, s.netns);
 	return 0;
 }
 

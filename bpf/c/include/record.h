@@ -24,12 +24,24 @@ enum record_kind {
 	KIND_SHAPED,
 	KIND_ABSORBED,
 	KIND_MOVED,
+	KIND_LINKED,
 };
 
 // Where a packet is parked.
 enum place {
 	PLACE_NEIGHBOUR,
 	PLACE_FRAGMENTS,
+};
+
+// What a packet is to the other one of a link.
+enum relation {
+	RELATION_COPY = 1,
+	RELATION_FRAGMENT,
+	RELATION_SEGMENT,
+	RELATION_PART,
+	RELATION_MERGED, // the packet's data is part of the other's from now on
+	RELATION_ANSWER,
+	RELATION_SOLICITATION,
 };
 
 enum limit {
@@ -48,7 +60,8 @@ struct header {
 	__u64 first_head; // packet ID, address part
 	__u64 skb;
 	__u64 value; // EVENT, LOOK: the look's mark; ORIGIN: socket cookie; CLONED, MOVED: new skb; TAP_ENTER: 1 if shared;
-		     // BARRIER: its number; RETURNED: what the function returned; PARKED: enum place; SHAPED: device index
+		     // BARRIER: its number; RETURNED: what the function returned; PARKED: enum place; SHAPED: device index;
+		     // LINKED: enum relation
 	__u64 netns; // EVENT, LOOK, ORIGIN, ENQUEUED, RETURNED, SHAPED: cookie, 0 if unknown
 	__u32 scope;
 	__u32 cpu;
@@ -191,6 +204,12 @@ struct iptables_event {
 struct shaped_record {
 	struct header h;
 	char device[16]; // of the qdisc
+};
+
+struct link_record {
+	struct header h;
+	__u64 first_seen; // the other packet's
+	__u64 first_head;
 };
 
 struct drop_event {

@@ -95,10 +95,8 @@ static __always_inline void look_at(struct look *l, const struct subject *s)
 	__u64 task = bpf_get_current_pid_tgid();
 
 	__builtin_memset(l, 0, sizeof(*l));
-	if (s->net) {
-		l->netns = s->net->net_cookie;
-		l->inum = s->net->ns.inum;
-	}
+	l->netns = s->netns;
+	l->inum = s->inum;
 	if (sk && sends_packets(sk))
 		l->socket = sk->__sk_common.skc_cookie.counter;
 	l->tid = task;

@@ -1,0 +1,137 @@
+package lineage
+
+import (
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	. "github.com/waybill-dev/waybill/assert"
+	"github.com/waybill-dev/waybill/harness"
+	"github.com/waybill-dev/waybill/journey"
+	"github.com/waybill-dev/waybill/packet"
+	"github.com/waybill-dev/waybill/topology"
+)
+
+var _ = Describe("what is sent because of a packet", func() {
+	DescribeTable("is its answer, and the packet is the cause",
+		func(ctx SpecContext, make func(r row) packet.Packet, router, server topology.Node, answer string) {
+			r := newRow(router, server)
+
+			asked := r.follow(ctx, make(r))
+
+			Expect(asked.Answers()).To(ConsistOf(HaveField("Text()", ContainSubstring(answer))))
+			cause, relation := asked.Answers()[0].Cause()
+			Expect(cause).To(BeIdenticalTo(asked))
+			Expect(relation).To(Equal(journey.Answer))
+			Expect(asked.Descendants()).To(BeEmpty())
+		},
+		Entry("if nobody listens on a port of UDP", udp, nothing, nothing, "DestinationUnreachable(Port)"),
+		Entry("if nobody listens on a port of UDP over IPv6", udp6, nothing, nothing, "DestinationUnreachable(PortUnreachable)"),
+		Entry("if nobody listens on a port of TCP", tcp, nothing, nothing, "flags [R.]"),
+		Entry("if nobody listens on a port of TCP over IPv6", tcp6, nothing, nothing, "flags [R.]"),
+		Entry("if it is an echo request", func(r row) packet.Packet { return packet.Echo{To: r.server} }, nothing, nothing, "EchoReply"),
+		Entry("if it is an echo request over IPv6", func(r row) packet.Packet { return packet.Echo{To: packet.IP6(r.server)} },
+			nothing, nothing, "EchoReply"),
+		Entry("if its time to live is over", func(r row) packet.Packet {
+			return packet.UDP{To: r.server, DstPort: 8081, Options: packet.Options{TTL: 1}}
+		},
+			nothing, nothing, "TimeExceeded(TTLExceeded)"),
+		Entry("if a rule rejects it with an error", udp, rejecting("udp", "reject"), nothing, "DestinationUnreachable(Port)"),
+		Entry("if a rule rejects it with an error over IPv6", udp6, rejecting("udp", "reject"), nothing, "DestinationUnreachable(PortUnreachable)"),
+		Entry("if a rule rejects it with a reset", tcp, rejecting("tcp", "reject with tcp reset"), nothing, "flags [R.]"),
+		Entry("if a rule rejects it with a reset over IPv6", tcp6, rejecting("tcp", "reject with tcp reset"), nothing, "flags [R.]"),
+		Entry("if iptables rejects it", tcp, topology.Node{IPTables: "*filter\n-A FORWARD -p tcp -j REJECT --reject-with tcp-reset\nCOMMIT\n"},
+			nothing, "flags [R.]"),
+	)
+})
+
+var _ = Describe("what is sent because of a packet", func() {
+	It("includes the way to find out where it has to go, and that is answered in turn", func(ctx SpecContext) {
+		var net topology.Network
+		client, server := net.Add(topology.Node{Name: "client"}), net.Add(topology.Node{Name: "server"})
+		net.Connect(client, server)
+		r := row{lab: harness.New(GinkgoTB(), &net), client: client, server: server}
+		r.lab.Listen(server, 8081)
+		for _, p := range []packet.Packet{udp(r), udp6(r)} {
+			waiting := r.follow(ctx, p)
+
+			Expect(waiting.Solicitations()).To(HaveLen(1))
+			Expect(waiting.Answers()).To(BeEmpty())
+			Expect(waiting.Solicitations()[0].Answers()).To(HaveLen(1))
+			Expect(waiting).To(BeDelivered(At(server)))
+		}
+	})
+
+	It("is a SYN-ACK, also if it is a cookie, and the acknowledgement of that", func(ctx SpecContext) {
+		for _, cookies := range []string{"0", "2"} { // 2 is always (Documentation/networking/ip-sysctl.rst)
+			r := newRow(nothing, topology.Node{Sysctls: map[string]string{"net.ipv4.tcp_syncookies": cookies}})
+			r.lab.ListenTCP(r.server, 80)
+			trace := r.lab.Trace(ctx)
+			conn := r.lab.Dial(ctx, r.client, packet.TCP{To: r.server, DstPort: 80})
+			record := trace.Seal(ctx)
+
+			Expect(record.Evidence().Incomplete()).To(Succeed())
+			sent := record.AllOf(conn)
+			GinkgoWriter.Println(sent)
+			Expect(sent).To(HaveLen(2), "SYN and ACK")
+			Expect(sent[0].Answers()).To(ConsistOf(HaveField("Text()", ContainSubstring("flags [S.]"))))
+			Expect(sent[0].Answers()[0].Answers()).To(Equal(sent[1:]))
+		}
+	})
+
+	// Catches: a link that is made of what packets say, and not of what the kernel does.
+	It("is not what somebody else has sent who says that it is an answer", func(ctx SpecContext) {
+		one, other := newRow(nothing, nothing), newRow(nothing, nothing) // of equal addresses
+		listener := one.lab.Listen(one.server, 8081)
+		question := packet.UDP{To: one.server, SrcPort: 4000, DstPort: 8081, Payload: []byte("?")}
+		trace := one.lab.Trace(ctx)
+		asked := one.lab.Send(ctx, one.client, question)
+		_, _, err := listener.Receive(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		question.To = other.server
+		refused := other.follow(ctx, question)
+		forged := one.lab.Send(ctx, one.server, packet.IPPacket{To: one.client, Proto: 1, Payload: portUnreachable(one)})
+		record := trace.Seal(ctx)
+
+		Expect(refused.Answers()).To(HaveLen(1))
+		Expect(record.Of(asked).Answers()).To(BeEmpty())
+		Expect(record.Of(forged)).To(Reach("icmp_rcv", At(one.client)))
+		Expect(record.Of(forged).Links).To(BeEmpty())
+	})
+})
+
+// portUnreachable is an ICMP error about a datagram from the client's port 4000 to the server's 8081.
+func portUnreachable(r row) []byte {
+	GinkgoHelper()
+	ip := layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP,
+		SrcIP: r.lab.Addr(r.client).AsSlice(), DstIP: r.lab.Addr(r.server).AsSlice()}
+	quoted := layers.UDP{SrcPort: 4000, DstPort: 8081}
+	Expect(quoted.SetNetworkLayerForChecksum(&ip)).To(Succeed())
+	b := gopacket.NewSerializeBuffer()
+	Expect(gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
+		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodePort)},
+		&ip, &quoted)).To(Succeed())
+	return b.Bytes()
+}
+
+var nothing topology.Node
+
+func udp(r row) packet.Packet  { return packet.UDP{To: r.server, DstPort: 8081} }
+func udp6(r row) packet.Packet { return packet.UDP{To: packet.IP6(r.server), DstPort: 8081} }
+func tcp(r row) packet.Packet {
+	return packet.TCP{To: r.server, SrcPort: 4000, DstPort: 80, Flags: packet.SYN}
+}
+func tcp6(r row) packet.Packet {
+	return packet.TCP{To: packet.IP6(r.server), SrcPort: 4000, DstPort: 80, Flags: packet.SYN}
+}
+
+// rejecting is a node that does so with all that it forwards of a protocol.
+func rejecting(protocol, how string) topology.Node {
+	return topology.Node{NFT: `table inet filter {
+	chain forward {
+		type filter hook forward priority filter
+		meta l4proto ` + protocol + " " + how + `
+	}
+}`}
+}
