@@ -51,17 +51,22 @@ func Read(from io.Reader) iter.Seq2[Item, error] {
 				}
 				continue
 			}
-			var item Item
+			var items []Item
 			if !errors.Is(err, errTooLong) {
-				item, err = parse(text)
+				items, err = parse(text)
 				if err != nil && last {
 					err = fmt.Errorf("the line is not whole: %w", err)
 				}
 			}
-			if err != nil {
-				item, err = Item{}, &LineError{number, err}
+			if err != nil && !yield(Item{}, &LineError{number, err}) {
+				return
 			}
-			if !yield(item, err) || last {
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if last {
 				return
 			}
 		}
@@ -91,26 +96,65 @@ func readLine(in *bufio.Reader) (text []byte, err error) {
 	}
 }
 
-func parse(text []byte) (Item, error) {
-	var l line
-	if err := json.Unmarshal(text, &l); err != nil {
-		return Item{}, fmt.Errorf("it is no event: %w", err)
+// parse returns what a line tells, in order: nothing if any of it makes no sense.
+func parse(text []byte) ([]Item, error) {
+	lines := make([]line, 1)
+	into := any(&lines[0])
+	if text[0] == '[' { // the events of one packet, as retis sort --out writes them
+		into = &lines
 	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return nil, fmt.Errorf("it is no event: %w", err)
+	}
+	var items []Item
+	for i := range lines {
+		l := &lines[i]
+		if l.Waybill != nil {
+			for _, life := range l.Waybill.Before {
+				o, err := life.observation()
+				if err != nil {
+					return nil, err
+				}
+				items = append(items, Item{Observation: o})
+			}
+		}
+		item, err := l.item()
+		if err != nil {
+			return nil, err
+		}
+		if item != (Item{}) {
+			items = append(items, item)
+		}
+	}
+	return items, nil
+}
+
+// item is what a line tells apart from lives; nothing if there are but those.
+func (l *line) item() (Item, error) {
 	switch {
 	case l.Startup != nil:
-		s := l.Startup
-		out := &Startup{
-			Version: s.Version, Command: s.Command,
-			Offset:        time.Duration(s.Offset.Sec)*time.Second + time.Duration(s.Offset.Nsec),
-			KernelRelease: s.Machine.Release, KernelVersion: s.Machine.Version, Hardware: s.Machine.Hardware,
-		}
-		if l.Waybill != nil {
-			out.NoFunctions = l.Waybill.NoFunctions
-		}
-		return Item{Startup: out}, nil
+		return Item{Startup: l.start()}, nil
 	case l.Waybill != nil && l.Waybill.End != nil:
 		return Item{End: l.Waybill.End}, nil
+	case l.Waybill != nil && l.Waybill.Before != nil && l.Kernel == nil:
+		return Item{}, nil
 	}
 	o, err := l.observation()
 	return Item{Observation: o}, err
+}
+
+func (l *line) start() *Startup {
+	s := l.Startup
+	out := &Startup{
+		Version: s.Version, Command: s.Command,
+		Offset:        time.Duration(s.Offset.Sec)*time.Second + time.Duration(s.Offset.Nsec),
+		KernelRelease: s.Machine.Release, KernelVersion: s.Machine.Version, Hardware: s.Machine.Hardware,
+	}
+	if l.Common != nil {
+		out.Time = l.Common.Timestamp
+	}
+	if w := l.Waybill; w != nil {
+		out.Version, out.NoFunctions = w.Version, w.NoFunctions
+	}
+	return out
 }
