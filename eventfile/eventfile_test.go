@@ -198,7 +198,7 @@ func TestBadLines(t *testing.T) {
 	var file bytes.Buffer
 	qt.Assert(t, qt.IsNil(write(t, &file)))
 	lines := strings.SplitAfter(file.String(), "\n")
-	damaged := lines[0] + "{\"common\": {\n" + "7\n" + "{}\n\n" + lines[1] + `{"common":{"timestamp":1},"skb-tracking":{}}` + "\n" +
+	damaged := lines[0] + "{\"common\": {\n" + "7\n" + "{}\n" + `{"common":{"timestamp":1}}` + "\n\n" + lines[1] + `{"common":{"timestamp":1},"skb-tracking":{}}` + "\n" +
 		`{"common":{"timestamp":1},"waybill":{"before":[{"life":"reborn"}]}}` + "\n" +
 		`{"common":{"timestamp":1},"skb-tracking":{},"kernel":{"symbol":"x","probe_type":"uprobe"}}` + "\n" +
 		strings.Repeat("x", 17<<20) + "\n" + lines[2] + lines[3][:30]

@@ -136,8 +136,8 @@ func (l *line) item() (Item, error) {
 		return Item{Startup: l.start()}, nil
 	case l.Waybill != nil && l.Waybill.End != nil:
 		return Item{End: l.Waybill.End}, nil
-	case l.Waybill != nil && l.Waybill.Before != nil && l.Kernel == nil:
-		return Item{}, nil
+	case l.Common != nil && *l == (line{Common: l.Common, Waybill: l.Waybill}):
+		return Item{}, nil // lives only, or what Retis made of such a line
 	}
 	o, err := l.observation()
 	return Item{Observation: o}, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/waybill-dev/waybill/collect"
 	"github.com/waybill-dev/waybill/eventfile"
+	"github.com/waybill-dev/waybill/internal/plural"
 	"github.com/waybill-dev/waybill/journey"
 )
 
@@ -103,7 +104,7 @@ func (c collectCommand) Run(ctx context.Context) error {
 
 // summary is what is told at the end.
 func summary(r collect.Result) string {
-	text := fmt.Sprintf("%s of %s.", counted(r.Events, "event"), counted(r.Journeys, "packet"))
+	text := fmt.Sprintf("%s of %s.", plural.Of(r.Events, "event"), plural.Of(r.Journeys, "packet"))
 	if len(r.Loss) == 0 {
 		return text + " Nothing was lost."
 	}
@@ -111,13 +112,6 @@ func summary(r collect.Result) string {
 		text += fmt.Sprintf("\nLost: %d × %s.", l.Count, l.Cause)
 	}
 	return text
-}
-
-func counted(n uint64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // eventSinks are where events go.
@@ -206,7 +200,7 @@ func startup() eventfile.Startup {
 	}
 	var monotonic unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &monotonic); err == nil {
-		s.Offset = time.Duration(time.Now().UnixNano() - monotonic.Nano())
+		s.Time, s.Offset = uint64(monotonic.Nano()), time.Duration(time.Now().UnixNano()-monotonic.Nano())
 	}
 	var uname unix.Utsname
 	if err := unix.Uname(&uname); err == nil {

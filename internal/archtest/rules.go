@@ -39,6 +39,9 @@ var rules = []rule{
 	{folder: "internal"},
 }
 
+// everywhere are the folders that every package may import: words, not knowledge.
+var everywhere = []string{"internal/plural"}
+
 // inTests are the folders that the tests of every package may import.
 var inTests = []string{"internal/golden", "internal/leak", "internal/netns"}
 
