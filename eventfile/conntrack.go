@@ -21,6 +21,8 @@ type ct struct {
 	Mark       *uint32 `json:"mark,omitempty"`
 	Labels     *bits   `json:"labels,omitempty"`
 	Status     uint64  `json:"ct_status"`
+
+	made *journey.Conntrack
 }
 
 // bits are the labels as a number, label 0 the lowest.
@@ -30,8 +32,27 @@ type bits struct {
 }
 
 type tuple struct {
-	IP    ctIP                         `json:"ip"`
-	Proto map[string]map[string]uint32 `json:"proto"`
+	IP    ctIP    `json:"ip"`
+	Proto ctProto `json:"proto"`
+}
+
+// ctProto is what a connection's protocol tells it by: one of these. SCTP is read only: Retis before 1.7 would read no further.
+type ctProto struct {
+	TCP  *ctPorts `json:"tcp,omitempty"`
+	UDP  *ctPorts `json:"udp,omitempty"`
+	SCTP *ctPorts `json:"sctp,omitempty"`
+	ICMP *ctICMP  `json:"icmp,omitempty"`
+}
+
+type ctPorts struct {
+	Src uint16 `json:"sport"`
+	Dst uint16 `json:"dport"`
+}
+
+type ctICMP struct {
+	Type uint8  `json:"type"`
+	Code uint8  `json:"code"`
+	ID   uint16 `json:"id"`
 }
 
 type ctIP struct {
@@ -40,17 +61,17 @@ type ctIP struct {
 	Version string     `json:"version"`
 }
 
-// ctProtocols are those that are read. SCTP is not written: Retis before 1.7 would read no further.
-var ctProtocols = map[uint8]string{1: "icmp", tcp: "tcp", 17: "udp", sctp: "sctp"}
-
 const (
+	icmp = 1
 	tcp  = 6
+	udp  = 17
 	sctp = 132
 )
 
 // connection gives a connection the form that Retis has for it; nil if it has none.
 func connection(c *journey.Conntrack) *ct {
-	if c.State == "UNTRACKED" || c.Proto == sctp || ctProtocols[c.Proto] == "" || !c.Orig.Src.IsValid() || !c.Reply.Src.IsValid() {
+	known := c.Proto == icmp || c.Proto == tcp || c.Proto == udp
+	if c.State == "UNTRACKED" || !known || !c.Orig.Src.IsValid() || !c.Reply.Src.IsValid() {
 		return nil
 	}
 	out := &ct{
@@ -74,15 +95,24 @@ func tupleOf(t journey.Tuple, proto uint8) tuple {
 	if t.Src.Is4() {
 		version = "v4"
 	}
-	fields := map[string]uint32{"sport": uint32(t.SrcPort), "dport": uint32(t.DstPort)}
-	if ctProtocols[proto] == "icmp" {
-		fields = map[string]uint32{"type": uint32(t.DstPort >> 8), "code": uint32(t.DstPort & 0xff), "id": uint32(t.SrcPort)}
+	out := tuple{IP: ctIP{t.Src, t.Dst, version}}
+	ports := &ctPorts{t.SrcPort, t.DstPort}
+	switch proto {
+	case icmp:
+		out.Proto.ICMP = &ctICMP{uint8(t.DstPort >> 8), uint8(t.DstPort), t.SrcPort}
+	case tcp:
+		out.Proto.TCP = ports
+	case udp:
+		out.Proto.UDP = ports
 	}
-	return tuple{ctIP{t.Src, t.Dst, version}, map[string]map[string]uint32{ctProtocols[proto]: fields}}
+	return out
 }
 
 // conntrack is what a connection of Retis' says.
 func (c *ct) conntrack() *journey.Conntrack {
+	if c.made != nil {
+		return c.made
+	}
 	out := &journey.Conntrack{
 		State: strings.ToUpper(c.State), Zone: c.Zone, ProtoState: cmp.Or(c.ProtoState, c.TCPState), Status: uint32(c.Status),
 	}
@@ -95,21 +125,26 @@ func (c *ct) conntrack() *journey.Conntrack {
 	}
 	out.Proto, out.Orig = c.Orig.tuple()
 	_, out.Reply = c.Reply.tuple()
+	c.made = out
 	return out
 }
 
 func (t *tuple) tuple() (proto uint8, out journey.Tuple) {
 	out = journey.Tuple{Src: t.IP.Src, Dst: t.IP.Dst}
-	for number, name := range ctProtocols {
-		fields, ok := t.Proto[name]
-		if !ok {
-			continue
-		}
-		proto = number
-		out.SrcPort, out.DstPort = uint16(fields["sport"]), uint16(fields["dport"])
-		if name == "icmp" {
-			out.SrcPort, out.DstPort = uint16(fields["id"]), uint16(fields["type"]<<8|fields["code"]&0xff)
-		}
+	var ports *ctPorts
+	switch p := &t.Proto; {
+	case p.ICMP != nil:
+		out.SrcPort, out.DstPort = p.ICMP.ID, uint16(p.ICMP.Type)<<8|uint16(p.ICMP.Code)
+		return icmp, out
+	case p.TCP != nil:
+		proto, ports = tcp, p.TCP
+	case p.UDP != nil:
+		proto, ports = udp, p.UDP
+	case p.SCTP != nil:
+		proto, ports = sctp, p.SCTP
+	default:
+		return 0, out
 	}
+	out.SrcPort, out.DstPort = ports.Src, ports.Dst
 	return proto, out
 }

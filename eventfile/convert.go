@@ -68,14 +68,14 @@ func netnsOf(n *journey.NetNS) *netns {
 	if n == nil {
 		return nil
 	}
-	return &netns{n.Cookie, n.Inum}
+	return &netns{Cookie: n.Cookie, Inum: n.Inum}
 }
 
 func deviceOf(d *journey.Device) *device {
 	if d == nil {
 		return nil
 	}
-	return &device{d.Name, d.Index, d.RxIndex}
+	return &device{Name: d.Name, Index: d.Index, RxIndex: d.RxIndex}
 }
 
 func kernelOf(e *journey.Event) *kernel {
@@ -235,14 +235,20 @@ func (n *netns) netns() *journey.NetNS {
 	if n == nil {
 		return nil
 	}
-	return &journey.NetNS{Cookie: n.Cookie, Inum: n.Inum}
+	if n.made == nil {
+		n.made = &journey.NetNS{Cookie: n.Cookie, Inum: n.Inum}
+	}
+	return n.made
 }
 
 func (d *device) device() *journey.Device {
 	if d == nil {
 		return nil
 	}
-	return &journey.Device{Index: d.Index, Name: d.Name, RxIndex: d.RxIndex}
+	if d.made == nil {
+		d.made = &journey.Device{Index: d.Index, Name: d.Name, RxIndex: d.RxIndex}
+	}
+	return d.made
 }
 
 func (s *skb) fill(e *journey.Event) {
@@ -265,10 +271,15 @@ func (s *skb) fill(e *journey.Event) {
 }
 
 func (l *line) fillPacket(e *journey.Event, w *more) error {
-	if l.Packet == nil {
+	from := l.Packet
+	if from == nil {
 		return nil
 	}
-	p := &journey.Packet{Len: cmp.Or(w.Len, l.Packet.Len), Data: l.Packet.Data, Network: w.Network, Proto: w.Protocol}
+	if from.made != nil && from.by == l.Waybill && from.skb == l.SKB {
+		e.Packet = from.made
+		return nil
+	}
+	p := &journey.Packet{Len: cmp.Or(w.Len, from.Len), Data: from.Data, Network: w.Network, Proto: w.Protocol}
 	switch {
 	case w.Bare:
 		if len(p.Data) < ethernetBytes {
@@ -288,6 +299,7 @@ func (l *line) fillPacket(e *journey.Event, w *more) error {
 			p.VLAN.TCI |= 0x1000
 		}
 	}
+	from.made, from.by, from.skb = p, l.Waybill, l.SKB
 	e.Packet = p
 	return nil
 }

@@ -48,7 +48,7 @@ func observations() []journey.Observation {
 		Meta:    &journey.Meta{Len: 45, DataLen: 3, Hash: 7, IPSummed: 2, CSum: 9, CSumLevel: 1, Priority: 6},
 		Sharing: &journey.Sharing{Users: 2, Cloned: true, DataRef: 3, NoHdr: true, FClone: 1},
 		GSO:     &journey.GSO{Size: 1448, Segs: 3, Type: 1, Frags: 4},
-		Stack: []journey.Frame{{Symbol: "nft_do_chain", Offset: 0x40f, Module: "nf_tables"}, {Symbol: "ip_rcv"}},
+		Stack:   []journey.Frame{{Symbol: "nft_do_chain", Offset: 0x40f, Module: "nf_tables"}, {Symbol: "ip_rcv"}},
 	}
 	var all []journey.Observation
 	add := func(kind journey.ObservationKind, change func(*journey.Observation)) {

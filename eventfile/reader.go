@@ -38,8 +38,11 @@ const longestLine = 16 << 20
 func Read(from io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		in := bufio.NewReaderSize(from, bufferBytes)
+		var d decoder
+		var text []byte
 		for number := 1; ; number++ {
-			text, err := readLine(in)
+			var err error
+			text, err = readLine(in, text[:0])
 			last := errors.Is(err, io.EOF)
 			if err != nil && !last && !errors.Is(err, errTooLong) {
 				yield(Item{}, fmt.Errorf("read events: %w", err))
@@ -53,7 +56,7 @@ func Read(from io.Reader) iter.Seq2[Item, error] {
 			}
 			var items []Item
 			if !errors.Is(err, errTooLong) {
-				items, err = parse(text)
+				items, err = d.parse(text)
 				if err != nil && last {
 					err = fmt.Errorf("the line is not whole: %w", err)
 				}
@@ -75,8 +78,8 @@ func Read(from io.Reader) iter.Seq2[Item, error] {
 
 var errTooLong = fmt.Errorf("it is longer than %d bytes", longestLine)
 
-// readLine reads up to the end of a line. Of one that is too long it keeps nothing.
-func readLine(in *bufio.Reader) (text []byte, err error) {
+// readLine appends what is up to the end of a line to text. Of a line that is too long it keeps nothing.
+func readLine(in *bufio.Reader, text []byte) ([]byte, error) {
 	tooLong := false
 	for {
 		part, err := in.ReadSlice('\n')
@@ -97,18 +100,23 @@ func readLine(in *bufio.Reader) (text []byte, err error) {
 }
 
 // parse returns what a line tells, in order: nothing if any of it makes no sense.
-func parse(text []byte) ([]Item, error) {
-	lines := make([]line, 1)
-	into := any(&lines[0])
+func (d *decoder) parse(text []byte) ([]Item, error) {
+	var lines []*line
+	var err error
 	if text[0] == '[' { // the events of one packet, as retis sort --out writes them
-		into = &lines
+		err = json.Unmarshal(text, &lines)
+	} else {
+		lines = make([]*line, 1)
+		lines[0], err = d.decode(text)
 	}
-	if err := json.Unmarshal(text, into); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("it is no event: %w", err)
 	}
 	var items []Item
-	for i := range lines {
-		l := &lines[i]
+	for _, l := range lines {
+		if l == nil {
+			return nil, errors.New("it is no event: null")
+		}
 		if l.Waybill != nil {
 			for _, life := range l.Waybill.Before {
 				o, err := life.observation()

@@ -4,7 +4,7 @@ import (
 	"github.com/waybill-dev/waybill/journey"
 )
 
-// line is one line of a file.
+// line is one line of a file. A section that was read keeps what was made of it, because many events have the same.
 type line struct {
 	Common   *common   `json:"common,omitempty"`
 	Kernel   *kernel   `json:"kernel,omitempty"`
@@ -54,6 +54,10 @@ type packet struct {
 	Len        uint32 `json:"len"`
 	CaptureLen uint32 `json:"capture_len"`
 	Data       []byte `json:"data"`
+
+	made *journey.Packet // with these:
+	by   *more
+	skb  *skb
 }
 
 type skb struct {
@@ -99,12 +103,16 @@ type gso struct {
 type netns struct {
 	Cookie uint64 `json:"cookie,omitempty"`
 	Inum   uint32 `json:"inum"`
+
+	made *journey.NetNS
 }
 
 type device struct {
 	Name    string `json:"name"`
 	Index   uint32 `json:"ifindex"`
 	RxIndex uint32 `json:"rx_ifindex,omitempty"`
+
+	made *journey.Device
 }
 
 type nft struct {

@@ -1,8 +1,8 @@
 package journey
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -20,7 +20,7 @@ type Format struct {
 // Event is the event alone.
 func (f Format) Event(e *Event) string {
 	var b strings.Builder
-	f.write(&b, e, "", "  ")
+	f.write(&b, e, "", "  ", &described{})
 	return b.String()
 }
 
@@ -33,34 +33,70 @@ func (f Format) Journey(j *Journey) string {
 		}
 	}
 	var b strings.Builder
+	b.Grow(512 * len(j.Events))
+	var earlier described
 	for at, spot := range f.order(j, branches) {
 		indent := "  "
 		if at > 0 {
 			b.WriteString(strings.Repeat("  ", spot.depth) + "  ↳ ")
 			indent = strings.Repeat("  ", spot.depth) + "      "
 		}
-		first := fmt.Sprintf(" n %d", spot.event)
+		first := " n " + strconv.Itoa(spot.event)
 		if note := j.copyNote(spot.event, branches[spot.event]); note != "" {
 			first += " [" + note + "]"
 		}
-		f.write(&b, &j.Events[spot.event], first, indent)
+		f.write(&b, &j.Events[spot.event], first, indent, &earlier)
 	}
 	return b.String()
 }
 
-// write writes an event. What belongs to its first line goes behind the probe, and the sections behind indent.
-func (f Format) write(b *strings.Builder, e *Event, first, indent string) {
-	if f.Offset != 0 {
-		b.WriteString(time.Unix(0, int64(e.Time)).Add(f.Offset).UTC().Format("2006-01-02 15:04:05.000000"))
-	} else {
-		fmt.Fprint(b, e.Time)
+// described is the last packet and connection that were put into words. From one event to the next they are the same, mostly, and
+// words are most of what printing costs.
+type described struct {
+	packet     *Packet
+	lines      []string
+	conntrack  *Conntrack
+	connection string
+}
+
+func (d *described) packetLines(p *Packet) []string {
+	if d.packet == nil || !d.packet.equal(p) {
+		d.packet, d.lines = p, p.Lines()
 	}
-	fmt.Fprintf(b, " (%d) [%s] %d [%s] %s #%s (skb %x)%s", e.CPU, e.Comm, e.PID, e.Probe.Kind, e.Probe.Name, e.ID, e.SKB, first)
-	for _, line := range e.sections() {
+	return d.lines
+}
+
+func (d *described) conntrackLine(c *Conntrack) string {
+	if d.conntrack == nil || *d.conntrack != *c {
+		d.conntrack, d.connection = c, c.String()
+	}
+	return d.connection
+}
+
+// write writes an event. What belongs to its first line goes behind the probe, and the sections behind indent.
+func (f Format) write(b *strings.Builder, e *Event, first, indent string, earlier *described) {
+	line := make([]byte, 0, 256)
+	if f.Offset != 0 {
+		line = time.Unix(0, int64(e.Time)).Add(f.Offset).UTC().AppendFormat(line, "2006-01-02 15:04:05.000000")
+	} else {
+		line = strconv.AppendUint(line, e.Time, 10)
+	}
+	line = strconv.AppendUint(append(line, " ("...), uint64(e.CPU), 10)
+	line = append(append(append(line, ") ["...), e.Comm...), "] "...)
+	line = strconv.AppendUint(line, uint64(e.PID), 10)
+	line = append(append(append(line, " ["...), e.Probe.Kind.String()...), "] "...)
+	line = append(append(append(line, e.Probe.Name...), " #"...), e.ID.String()...)
+	line = append(strconv.AppendUint(append(line, " (skb "...), e.SKB, 16), ')')
+	b.Write(line)
+	b.WriteString(first)
+	for _, line := range e.sections(earlier) {
 		if f.OneLine {
-			b.WriteString(" " + strings.TrimSpace(line))
+			b.WriteByte(' ')
+			b.WriteString(strings.TrimSpace(line))
 		} else {
-			b.WriteString("\n" + indent + line)
+			b.WriteByte('\n')
+			b.WriteString(indent)
+			b.WriteString(line)
 		}
 	}
 	b.WriteByte('\n')

@@ -47,7 +47,7 @@ func (j *Journey) copyNote(event, branch int) string {
 func (e *Event) Text() string { return Format{}.Event(e) }
 
 // sections are the lines below the header. Each line is of one section; a packet may have several.
-func (e *Event) sections() []string {
+func (e *Event) sections(earlier *described) []string {
 	var lines []string
 	for _, f := range e.Stack {
 		lines = append(lines, "  "+f.String())
@@ -59,14 +59,14 @@ func (e *Event) sections() []string {
 		lines = append(lines, e.Drop.line())
 	}
 	if e.Packet != nil {
-		lines = append(lines, e.Packet.Lines()...)
+		lines = append(lines, earlier.packetLines(e.Packet)...)
 	}
 	if line := e.position(); line != "" {
 		lines = append(lines, line)
 	}
 	lines = append(lines, e.buffer()...)
 	if e.Conntrack != nil {
-		lines = append(lines, e.Conntrack.String())
+		lines = append(lines, earlier.conntrackLine(e.Conntrack))
 	}
 	if e.IPTables != nil {
 		lines = append(lines, e.IPTables.String())
