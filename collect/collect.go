@@ -40,6 +40,10 @@ func Run(ctx context.Context, opts Options, begun func(Started), sink func(*jour
 	if err := opts.complete(); err != nil {
 		return Result{}, err
 	}
+	namespaces, err := cookies(opts.Namespaces)
+	if err != nil {
+		return Result{}, err
+	}
 	if opts.SystemChanges {
 		running, err := reportVerdicts(ctx)
 		if err != nil {
@@ -52,7 +56,11 @@ func Run(ctx context.Context, opts Options, begun func(Started), sink func(*jour
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, tracker.Close()) }()
-	scope, err := tracker.WatchAll()
+	watch := tracker.WatchAll
+	if namespaces != nil {
+		watch = func() (*bpf.Scope, error) { return tracker.Watch(namespaces) }
+	}
+	scope, err := watch()
 	if err != nil {
 		return Result{}, err
 	}

@@ -50,12 +50,14 @@ type collectCommand struct {
 	Cmd                string   `placeholder:"COMMAND" help:"Run a command by the shell, and end with it and its exit status."`
 	AllowSystemChanges bool     `help:"Have the kernel report verdicts of nftables, by a rule in a namespace that goes with this process."`
 	NFTVerdicts        []string `name:"nft-verdicts" placeholder:"NAME,…" help:"Which verdicts of nftables are events (drop,accept)."`
+	Netns              []string `name:"netns" sep:"none" placeholder:"NAME" help:"Observe packets from where they come by this network namespace, by name as ip netns has it, path, process or inode number; repeatable (all namespaces)."`
 	Stack              bool     `help:"Add the kernel's stack to each event."`
+	formatFlags
 }
 
 // Help is shown by waybill collect --help.
 func (collectCommand) Help() string {
-	return "Packets are observed in every network namespace until Ctrl-C. A packet that a filter admits is followed from then on, " +
+	return "Packets are observed until Ctrl-C, in every network namespace. A packet that a filter admits is followed from then on, " +
 		"whatever NAT makes of it, and one that it refuses is not. Events are printed, or with --out written to a file of JSON " +
 		"lines in the format of Retis. In the end it is told how many there were, and what was lost."
 }
@@ -87,7 +89,7 @@ func (c collectCommand) Run(ctx context.Context) error {
 		}
 	}
 	result, err := collect.Run(ctx, collect.Options{
-		Probes: c.Probe, PacketFilter: c.FilterPacket, MetaFilter: c.FilterMeta, Collectors: c.Collectors, Verdicts: c.NFTVerdicts,
+		Namespaces: c.Netns, Probes: c.Probe, PacketFilter: c.FilterPacket, MetaFilter: c.FilterMeta, Collectors: c.Collectors, Verdicts: c.NFTVerdicts,
 		Stack: c.Stack, SystemChanges: c.AllowSystemChanges, StopAfter: c.StopAfter,
 	}, begun, sinks.add)
 	cancel()
@@ -118,6 +120,8 @@ func summary(r collect.Result) string {
 type eventSinks struct {
 	file  *eventfile.Writer // nil for none
 	text  io.Writer         // nil for none
+	form  journey.Format    // of the text
+	first eventfile.Startup
 	flush time.Time
 	empty func(size int64) error // the file of what it held before
 	begun bool
@@ -130,11 +134,10 @@ func (s *eventSinks) begin(started collect.Started) {
 	}
 	s.begun = true
 	_ = s.empty(0) // a device needs none
-	first := startup()
 	if started.NoFunctions != nil {
-		first.NoFunctions = started.NoFunctions.Error()
+		s.first.NoFunctions = started.NoFunctions.Error()
 	}
-	_ = s.file.Begin(first)
+	_ = s.file.Begin(s.first)
 }
 
 func (s *eventSinks) add(o *journey.Observation) error {
@@ -152,14 +155,15 @@ func (s *eventSinks) add(o *journey.Observation) error {
 	if s.text == nil || o.Kind != journey.Seen {
 		return nil
 	}
-	_, err := io.WriteString(s.text, o.Text())
+	_, err := io.WriteString(s.text, s.form.Event(&o.Event))
 	return err
 }
 
 // sinks opens the file, and returns a function that completes and closes it. What an older file holds stays there until packets are
 // observed.
 func (c collectCommand) sinks() (*eventSinks, func(collect.Result) error, error) {
-	s := &eventSinks{}
+	s := &eventSinks{first: startup()}
+	s.form = c.format(s.first.Offset)
 	if c.Out == "" || c.Print {
 		s.text = os.Stdout
 	}

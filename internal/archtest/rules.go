@@ -16,7 +16,7 @@ var rules = []rule{
 	{folder: "journey"},
 	{folder: "packet"},
 	{folder: "eventfile", own: []string{"journey"}},
-	{folder: "collect", own: []string{"bpf", "topology", "journey"}},
+	{folder: "collect", own: []string{"bpf", "topology", "journey", "internal/netns", "internal/nearest"}},
 	{folder: "ci"},
 	{folder: "ci/template", own: []string{"harness", "topology", "packet", "assert"}, testsOnly: true},
 	{folder: "bench", own: []string{"bpf", "topology", "packet", "journey"}},
@@ -65,7 +65,7 @@ var libraries = []struct {
 	{path: "C"},
 }
 
-var machine = []string{"bpf", "topology", "packet", "harness", "suites", "vm", "ci", "cmd", "internal", "bench"}
+var machine = []string{"bpf", "topology", "packet", "harness", "collect", "suites", "vm", "ci", "cmd", "internal", "bench"}
 
 // vagueNames say nothing of what a package is for.
 var vagueNames = []string{"util", "utils", "common", "helper", "helpers", "misc"}
