@@ -124,6 +124,41 @@ func TestEnds(t *testing.T) {
 	qt.Check(t, qt.ErrorIs(err, full))
 }
 
+// TestLoss: what the kernel has no room to report is told by cause. The reader waits until much more was sent than the kernel keeps.
+func TestLoss(t *testing.T) {
+	needRoot(t)
+	const n = 40_000
+	var network topology.Network
+	node := network.Add(topology.Node{Name: "node"})
+	running, err := topology.Up(t.Context(), &network)
+	qt.Assert(t, qt.IsNil(err))
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(running.Close())) })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sent, first := make(chan struct{}), true
+	begun := func(collect.Started) {
+		go func() {
+			qt.Check(t, qt.IsNil(running.Do(node, func() error { return send(n) })))
+			close(sent)
+			cancel()
+		}()
+	}
+	result, err := collect.Run(ctx, collect.Options{PacketFilter: "udp dst port 7771"}, begun, func(*journey.Observation) error {
+		if first {
+			first = false
+			<-sent
+		}
+		return nil
+	})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.IsTrue(result.Events > 0 && result.Events < 3*n))
+	causes := map[string]uint64{}
+	for _, l := range result.Loss {
+		causes[l.Cause] += l.Count
+	}
+	qt.Check(t, qt.IsTrue(causes["records lost: the ring buffer was full"] >= 3*n-result.Events), qt.Commentf("%v", result))
+}
+
 // TestNamespaces: of two namespaces in which the same is sent, one is observed, whatever it is named by.
 func TestNamespaces(t *testing.T) {
 	needRoot(t)
