@@ -86,10 +86,10 @@ func (w *Writer) Begin(s Startup) error {
 // [journey.Assembler]. Looks themselves are passed over. What becomes of an sk_buff is written with the event that follows.
 func (w *Writer) Add(o *journey.Observation) error {
 	w.time = max(w.time, o.Time)
-	switch {
-	case o.Kind == journey.Looked:
+	switch o.Kind {
+	case journey.Looked:
 		return w.err
-	case o.Kind == journey.Seen:
+	case journey.Seen:
 		w.put(lineOf(o))
 	default:
 		if w.lives = append(w.lives, lifeOf(o)); len(w.lives) == mostLives {
