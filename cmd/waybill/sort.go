@@ -113,7 +113,7 @@ type reading struct {
 // run reads a file. Lines that make no sense are told, and are an error in the end.
 func (r *reading) run(path string) (err error) {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads may go
-	debug.SetGCPercent(400)        // what is held is little, and what comes and goes much
+	debug.SetGCPercent(200)        // what is held is little, and what comes and goes much
 	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
