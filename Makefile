@@ -83,7 +83,7 @@ bench-packet: setup ## what observing a packet costs; BENCH_KERNELS, BENCH_FLAGS
 	@go build -o $(BUILD)/bench ./bench
 	@$(BUILD)/bench run --waybill $(BUILD)/waybill $(BENCH_KERNELS:%=--kernel %) $(BENCH_FLAGS)
 
-bench: bench-packet ## all benchmarks
+bench: bench-packet ## all benchmarks; RETIS names the program to compare waybill sort with
 	go test -run '^$$' -bench . -benchmem ./bpf/filter ./journey ./topology ./internal/netns ./vm ./cmd/waybill
 	go test -run '^$$' -bench . -exec '$(abspath $(BUILD))/waybill vm --kernel $(KERNEL) --' ./harness
 

@@ -30,10 +30,6 @@ type Started struct {
 	NoFunctions error
 }
 
-// quiet is how long nothing must have been observed of a packet whose buffer was freed until it is forgotten: another CPU may
-// be late with what it reports.
-const quiet = time.Second
-
 // latency is how long an event may lie unread.
 const latency = 100 * time.Millisecond
 
@@ -42,6 +38,10 @@ const latency = 100 * time.Millisecond
 // in which they happened, and must not keep them. Run returns sink's error as it is.
 func Run(ctx context.Context, opts Options, begun func(Started), sink func(*journey.Observation) error) (_ Result, err error) {
 	if err := opts.complete(); err != nil {
+		return Result{}, err
+	}
+	namespaces, err := cookies(opts.Namespaces)
+	if err != nil {
 		return Result{}, err
 	}
 	if opts.SystemChanges {
@@ -56,7 +56,11 @@ func Run(ctx context.Context, opts Options, begun func(Started), sink func(*jour
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, tracker.Close()) }()
-	scope, err := tracker.WatchAll()
+	watch := tracker.WatchAll
+	if namespaces != nil {
+		watch = func() (*bpf.Scope, error) { return tracker.Watch(namespaces) }
+	}
+	scope, err := watch()
 	if err != nil {
 		return Result{}, err
 	}
@@ -113,8 +117,6 @@ type collection struct {
 	mu        sync.Mutex // guards what follows; the tracker's reader holds it while it hands something on
 	running   bool
 	assembler *journey.Assembler
-	seen      uint64
-	taken     uint64 // when packets that are over were last forgotten
 	result    Result
 	err       error
 	done      chan struct{} // closed at the end
@@ -144,9 +146,8 @@ func (c *collection) take(o *journey.Observation) {
 		return
 	}
 	c.assembler.Add(o)
-	if c.seen++; c.seen%4096 == 0 && o.Time > c.taken+uint64(quiet) {
-		c.taken = o.Time
-		c.count(c.assembler.Take(o.Time-uint64(quiet), journey.Evidence{}))
+	if over := c.assembler.Take(journey.Evidence{}); over != nil {
+		c.count(over)
 	}
 	if !c.opts.shows(o) {
 		return
@@ -206,18 +207,14 @@ func armVerdicts(observer *bpf.Observer, opts Options) error {
 	return nil
 }
 
-// switchRules turn the kernel's switch for verdicts on, which is one for all namespaces and stays on as long as an expression
-// that sets nftrace exists. The chain has no hook, so that it sees no packet.
-const switchRules = `table ip waybill { chain switch { meta nftrace set 1; }; }`
-
-// reportVerdicts turns the switch on. The namespace that holds it is known to this process only, and goes with it, however it
-// ends; so there is nothing to clean up later.
+// reportVerdicts has verdicts of nftables reported until what it returns is closed, or this process ends, however that happens: then
+// the namespace goes that has the switch. So there is nothing to clean up later.
 func reportVerdicts(ctx context.Context) (*topology.Running, error) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		return nil, fmt.Errorf("have the kernel report verdicts of nftables: install nft (package nftables): %w", err)
 	}
 	var net topology.Network
-	net.Add(topology.Node{Name: "switch", NFT: switchRules})
+	net.Add(topology.Node{Name: "switch", NFT: topology.VerdictSwitch})
 	running, err := topology.Up(ctx, &net)
 	if err != nil {
 		return nil, fmt.Errorf("have the kernel report verdicts of nftables: %w", err)

@@ -16,6 +16,9 @@ type Options struct {
 	Probes []string
 	// PacketFilter and MetaFilter choose packets; see [bpf.Options].
 	PacketFilter, MetaFilter string
+	// Namespaces are the network namespaces in which packets are observed from first sight, as [Namespace] has them; all if there are
+	// none.
+	Namespaces []string
 	// Collectors are the sections that events have, of [Collectors]; all if there are none.
 	Collectors []string
 	// Verdicts are the verdicts of nftables that are events, of [Verdicts]; drop and accept if there are none.

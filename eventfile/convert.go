@@ -1,8 +1,10 @@
 package eventfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -32,18 +34,12 @@ const (
 func lineOf(o *journey.Observation) *line {
 	e := &o.Event
 	cpu := e.CPU
-	w := &more{
-		Life: lives[o.Kind], Peer: o.Peer, Place: o.Place, Shared: o.Shared, SocketCookie: e.SocketCookie, Return: e.Return,
-		Conntrack: e.Conntrack, IPTables: e.IPTables,
-	}
+	w := &more{SocketCookie: e.SocketCookie, Return: e.Return, IPTables: e.IPTables}
 	l := &line{
-		Common:   &common{Timestamp: e.Time, CPU: &cpu},
+		Common:   &common{e.Time, &cpu, &task{e.TID, e.PID, e.Comm}},
+		Kernel:   kernelOf(e),
 		Tracking: &tracking{e.ID.Head, e.ID.FirstSeen, e.SKB},
 		Waybill:  w,
-	}
-	if o.Kind == journey.Seen {
-		l.Kernel = kernelOf(e)
-		l.Common.Task = &task{e.TID, e.PID, e.Comm}
 	}
 	if d := e.Drop; d != nil {
 		l.Drop = &drop{d.Subsystem, d.Reason}
@@ -52,12 +48,8 @@ func lineOf(o *journey.Observation) *line {
 	if e.Packet != nil {
 		l.addPacket(e.Packet)
 	}
-	if n := e.NetNS; n != nil {
-		l.NetNS = &netns{n.Cookie, n.Inum}
-	}
-	if d := e.Device; d != nil {
-		l.Device = &device{d.Name, d.Index, d.RxIndex}
-	}
+	l.addMetadata(e)
+	l.NetNS, l.Device = netnsOf(e.NetNS), deviceOf(e.Device)
 	if n := e.NFT; n != nil {
 		l.NFT = &nft{n.Table, n.Chain, n.Verdict, n.Target, n.TableHandle, n.ChainHandle, nil, n.Policy}
 		if n.Rule != 0 {
@@ -65,9 +57,25 @@ func lineOf(o *journey.Observation) *line {
 		}
 	}
 	if e.Conntrack != nil {
-		l.CT = connection(e.Conntrack)
+		if l.CT = connection(e.Conntrack); l.CT == nil {
+			w.Conntrack = e.Conntrack
+		}
 	}
 	return l
+}
+
+func netnsOf(n *journey.NetNS) *netns {
+	if n == nil {
+		return nil
+	}
+	return &netns{Cookie: n.Cookie, Inum: n.Inum}
+}
+
+func deviceOf(d *journey.Device) *device {
+	if d == nil {
+		return nil
+	}
+	return &device{Name: d.Name, Index: d.Index, RxIndex: d.RxIndex}
 }
 
 func kernelOf(e *journey.Event) *kernel {
@@ -93,22 +101,64 @@ func (l *line) addPacket(p *journey.Packet) {
 		data[typeOffset], data[typeOffset+1] = byte(p.Proto>>8), byte(p.Proto)
 		data = append(data, p.Data...)
 	}
-	l.Packet = &packet{Len: p.Len, CaptureLen: uint32(len(data)), Data: data}
+	// Retis counts from the header of Ethernet on. Where skb->data is, is not known here.
+	l.Packet = &packet{Len: max(p.Len, uint32(len(data))), CaptureLen: uint32(len(data)), Data: data}
+	if l.Packet.Len != p.Len {
+		l.Waybill.Len = p.Len
+	}
 	if v := p.VLAN; v != nil {
-		l.SKB = &skb{&vlan{v.Proto, v.Priority(), v.DropEligible(), v.ID()}}
+		l.SKB = &skb{VLAN: &vlan{v.Proto, v.Priority(), v.DropEligible(), v.ID()}}
 	}
 }
 
-// observation is what a line tells of a packet.
+func (l *line) addMetadata(e *journey.Event) {
+	if l.SKB == nil && (e.Meta != nil || e.Sharing != nil || e.GSO != nil) {
+		l.SKB = &skb{}
+	}
+	if m := e.Meta; m != nil {
+		l.SKB.Meta = &meta{m.Len, m.DataLen, m.Hash, m.IPSummed, m.CSum, m.CSumLevel, m.Priority}
+	}
+	if s := e.Sharing; s != nil {
+		l.SKB.Sharing = &sharing{s.NoHdr, s.Cloned, s.FClone, uint8(min(s.Users, math.MaxUint8)), uint8(min(s.DataRef, math.MaxUint8))}
+	}
+	if g := e.GSO; g != nil {
+		l.SKB.GSO = &gso{Frags: g.Frags, Size: uint32(g.Size), Segs: uint32(g.Segs), Type: g.Type}
+	}
+}
+
+// lifeOf is what is written of an observation that is no event.
+func lifeOf(o *journey.Observation) life {
+	return life{
+		lives[o.Kind], o.Time, o.CPU, o.ID.Head, o.ID.FirstSeen, o.SKB, o.Peer, o.Place, o.Shared, o.SocketCookie,
+		netnsOf(o.NetNS), deviceOf(o.Device),
+	}
+}
+
+func (l *life) observation() (*journey.Observation, error) {
+	o := &journey.Observation{Peer: l.Peer, Place: l.Place, Shared: l.Shared}
+	for kind, name := range lives {
+		if name == l.Life {
+			o.Kind = kind
+		}
+	}
+	if o.Kind == 0 {
+		return nil, fmt.Errorf("unknown life %q of an sk_buff", l.Life)
+	}
+	o.Time, o.CPU, o.SKB, o.ID = l.Timestamp, l.CPU, l.SKB, journey.ID{FirstSeen: l.FirstSeen, Head: l.Head}
+	o.SocketCookie, o.NetNS, o.Device = l.SocketCookie, l.NetNS.netns(), l.Device.device()
+	return o, nil
+}
+
+// observation is the event of a line.
 func (l *line) observation() (*journey.Observation, error) {
-	if l.Common == nil || l.Tracking == nil {
-		return nil, errors.New("an event needs the sections common and skb-tracking")
+	if l.Common == nil || l.Kernel == nil || l.Tracking == nil {
+		return nil, errors.New("an event needs the sections common, kernel and skb-tracking")
 	}
 	w := l.Waybill
 	if w == nil {
 		w = &more{}
 	}
-	o := &journey.Observation{Kind: journey.Seen, Peer: w.Peer, Place: w.Place, Shared: w.Shared}
+	o := &journey.Observation{Kind: journey.Seen}
 	o.Time, o.SKB, o.ID = l.Common.Timestamp, l.Tracking.SKB, journey.ID{FirstSeen: l.Tracking.Timestamp, Head: l.Tracking.Head}
 	o.SocketCookie, o.Return, o.Conntrack, o.IPTables = w.SocketCookie, w.Return, w.Conntrack, w.IPTables
 	if l.Common.CPU != nil {
@@ -117,29 +167,11 @@ func (l *line) observation() (*journey.Observation, error) {
 	if t := l.Common.Task; t != nil {
 		o.TID, o.PID, o.Comm = t.PID, t.TGID, t.Comm
 	}
-	switch {
-	case w.Life != "":
-		if o.Kind = lifeOf(w.Life); o.Kind == 0 {
-			return nil, fmt.Errorf("unknown life %q of an sk_buff", w.Life)
-		}
-	case l.Kernel == nil:
-		return nil, errors.New("an event needs the section kernel")
-	default:
-		if err := l.Kernel.fill(&o.Event); err != nil {
-			return nil, err
-		}
+	if err := l.Kernel.fill(&o.Event); err != nil {
+		return nil, err
 	}
 	l.fillSections(&o.Event, w)
 	return o, l.fillPacket(&o.Event, w)
-}
-
-func lifeOf(word string) journey.ObservationKind {
-	for kind, name := range lives {
-		if name == word {
-			return kind
-		}
-	}
-	return 0
 }
 
 func (k *kernel) fill(e *journey.Event) error {
@@ -181,11 +213,9 @@ func (l *line) fillSections(e *journey.Event, w *more) {
 	if d := l.Drop; d != nil {
 		e.Drop = &journey.Drop{Reason: d.Reason, Subsystem: d.Subsystem, Location: w.Location}
 	}
-	if n := l.NetNS; n != nil {
-		e.NetNS = &journey.NetNS{Cookie: n.Cookie, Inum: n.Inum}
-	}
-	if d := l.Device; d != nil {
-		e.Device = &journey.Device{Index: d.Index, Name: d.Name, RxIndex: d.RxIndex}
+	e.NetNS, e.Device = l.NetNS.netns(), l.Device.device()
+	if l.SKB != nil {
+		l.SKB.fill(e)
 	}
 	if n := l.NFT; n != nil {
 		e.NFT = &journey.NFT{
@@ -201,11 +231,55 @@ func (l *line) fillSections(e *journey.Event, w *more) {
 	}
 }
 
-func (l *line) fillPacket(e *journey.Event, w *more) error {
-	if l.Packet == nil {
+func (n *netns) netns() *journey.NetNS {
+	if n == nil {
 		return nil
 	}
-	p := &journey.Packet{Len: l.Packet.Len, Data: l.Packet.Data, Network: w.Network, Proto: w.Protocol}
+	if n.made == nil {
+		n.made = &journey.NetNS{Cookie: n.Cookie, Inum: n.Inum}
+	}
+	return n.made
+}
+
+func (d *device) device() *journey.Device {
+	if d == nil {
+		return nil
+	}
+	if d.made == nil {
+		d.made = &journey.Device{Index: d.Index, Name: d.Name, RxIndex: d.RxIndex}
+	}
+	return d.made
+}
+
+func (s *skb) fill(e *journey.Event) {
+	if m := s.Meta; m != nil {
+		e.Meta = &journey.Meta{
+			Len: m.Len, DataLen: m.DataLen, Hash: m.Hash, IPSummed: m.IPSummed, CSum: m.CSum, CSumLevel: m.CSumLevel,
+			Priority: m.Priority,
+		}
+	}
+	if r := s.Sharing; r != nil {
+		e.Sharing = &journey.Sharing{
+			Users: uint32(r.Users), Cloned: r.Cloned, DataRef: uint32(r.DataRef), NoHdr: r.NoHdr, FClone: r.FClone,
+		}
+	}
+	if g := s.GSO; g != nil {
+		e.GSO = &journey.GSO{
+			Size: uint16(min(g.Size, math.MaxUint16)), Segs: uint16(min(g.Segs, math.MaxUint16)), Type: g.Type, Frags: g.Frags,
+		}
+	}
+}
+
+func (l *line) fillPacket(e *journey.Event, w *more) error {
+	from := l.Packet
+	if from == nil {
+		return nil
+	}
+	if from.made != nil && from.by == l.Waybill && from.skb == l.SKB {
+		e.Packet = from.made
+		return nil
+	}
+	p := &journey.Packet{Len: cmp.Or(w.Len, from.Len), Data: from.Data, Network: w.Network, Proto: w.Protocol}
 	switch {
 	case w.Bare:
 		if len(p.Data) < ethernetBytes {
@@ -225,6 +299,7 @@ func (l *line) fillPacket(e *journey.Event, w *more) error {
 			p.VLAN.TCI |= 0x1000
 		}
 	}
+	from.made, from.by, from.skb = p, l.Waybill, l.SKB
 	e.Packet = p
 	return nil
 }

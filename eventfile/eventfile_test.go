@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ import (
 )
 
 var first = eventfile.Startup{
-	Version: "waybill (test)", Command: "waybill collect -o", Offset: 1795842331*time.Second + 78273780,
+	Time: 1<<40 + 4, Version: "waybill (test)", Command: "waybill collect -o", Offset: 1795842331*time.Second + 78273780,
 	KernelRelease: "6.12.95", KernelVersion: "#1 SMP", Hardware: "x86_64", NoFunctions: "the kernel refuses them",
 }
 
@@ -42,9 +43,12 @@ func observations() []journey.Observation {
 		},
 		Conntrack: &journey.Conntrack{
 			State: "NEW", Status: 8, Proto: 17, Orig: tuple("10.0.0.1", "10.0.0.2", 1234, 80),
-			Reply: tuple("10.0.0.2", "10.0.0.1", 80, 1234), Mark: 5, Zone: 2,
+			Reply: tuple("10.0.0.2", "10.0.0.1", 80, 1234), Mark: 5, Zone: 2, Labels: [16]byte{1, 15: 2},
 		},
-		Stack: []journey.Frame{{Symbol: "nft_do_chain", Offset: 0x40f, Module: "nf_tables"}, {Symbol: "ip_rcv"}},
+		Meta:    &journey.Meta{Len: 45, DataLen: 3, Hash: 7, IPSummed: 2, CSum: 9, CSumLevel: 1, Priority: 6},
+		Sharing: &journey.Sharing{Users: 2, Cloned: true, DataRef: 3, NoHdr: true, FClone: 1},
+		GSO:     &journey.GSO{Size: 1448, Segs: 3, Type: 1, Frags: 4},
+		Stack:   []journey.Frame{{Symbol: "nft_do_chain", Offset: 0x40f, Module: "nf_tables"}, {Symbol: "ip_rcv"}},
 	}
 	var all []journey.Observation
 	add := func(kind journey.ObservationKind, change func(*journey.Observation)) {
@@ -65,6 +69,13 @@ func observations() []journey.Observation {
 			State: "RELATED_REPLY", Proto: 58, Orig: tuple("fe80::1", "fe80::2", 7, 128<<8), Reply: tuple("fe80::2", "fe80::1", 7, 129<<8),
 		}
 	})
+	for _, proto := range []uint8{6, 132, 1} {
+		add(journey.Seen, func(o *journey.Observation) {
+			ct := *o.Conntrack
+			ct.Proto, ct.ProtoState = proto, "ESTABLISHED"
+			o.Conntrack = &ct
+		})
+	}
 	add(journey.Seen, func(o *journey.Observation) {
 		o.Probe = journey.Probe{Kind: journey.Tracepoint, Name: "skb:kfree_skb"}
 		o.Drop = &journey.Drop{Reason: "NETFILTER_DROP", Subsystem: "", Location: "nft_do_chain+0x40f"}
@@ -125,7 +136,7 @@ func TestRoundTrip(t *testing.T) {
 
 // TestRetis reads lines as Retis writes them.
 func TestRetis(t *testing.T) {
-	const file = `{"startup":{"retis_version":"1.6.2","cmdline":"retis collect","clock_monotonic_offset":{"sec":5,"nsec":6},"machine":{"kernel_release":"6","kernel_version":"v","hardware_name":"x"}}}
+	const file = `{"startup":{"retis_version":"v1.7.0","cmdline":"retis collect","clock_monotonic_offset":{"sec":5,"nsec":6},"machine":{"kernel_release":"6","kernel_version":"v","hardware_name":"x"}}}
 {"common":{"timestamp":7,"smp_id":1,"task":{"pid":8,"tgid":9,"comm":"ping"}},"kernel":{"symbol":"skb:kfree_skb","probe_type":"raw_tracepoint","stack_trace":["a+0x1","b"]},"skb-tracking":{"orig_head":1,"timestamp":2,"skb":3},"skb-drop":{"drop_reason":"NO_SOCKET"},"packet":{"len":18,"capture_len":18,"data":"AAAAAAAAAAAAAAAACABFAAAf"},"netns":{"inum":5},"dev":{"name":"lo","ifindex":1},"ct":{"state":"established","zone_id":0,"zone_dir":"None","orig":{"ip":{"src":"1.2.3.4","dst":"1.2.3.5","version":"v4"},"proto":{"tcp":{"sport":1,"dport":2}}},"reply":{"ip":{"src":"1.2.3.5","dst":"1.2.3.4","version":"v4"},"proto":{"tcp":{"sport":2,"dport":1}}},"proto_state":"ESTABLISHED","ct_status":8},"tracking":{"idx":0}}
 `
 	var o *journey.Observation
@@ -139,13 +150,56 @@ func TestRetis(t *testing.T) {
 	golden.Check(t, "retis.txt", o.Text())
 }
 
+// TestSeries reads what retis sort --out makes of a file: the events of a packet in one line.
+func TestSeries(t *testing.T) {
+	var file bytes.Buffer
+	qt.Assert(t, qt.IsNil(write(t, &file)))
+	series := "[" + strings.Join(strings.Split(strings.TrimSpace(file.String()), "\n"), ",") + "]\n"
+	var got []journey.Observation
+	ended := false
+	for item, err := range eventfile.Read(strings.NewReader(series)) {
+		qt.Assert(t, qt.IsNil(err))
+		if item.Observation != nil {
+			got = append(got, *item.Observation)
+		}
+		ended = ended || item.End != nil
+	}
+	qt.Check(t, qt.CmpEquals(got, observations(), cmpopts.EquateComparable(netip.Addr{})))
+	qt.Check(t, qt.IsTrue(ended))
+}
+
+// TestManyLives: what becomes of sk_buffs is written though no event follows.
+func TestManyLives(t *testing.T) {
+	const n = 1000
+	var file bytes.Buffer
+	w := eventfile.NewWriter(&file)
+	qt.Assert(t, qt.IsNil(w.Begin(first)))
+	for i := range n {
+		o := &journey.Observation{Kind: journey.Released}
+		o.Time, o.ID, o.SKB = uint64(i+1), journey.ID{FirstSeen: 1, Head: 2}, uint64(i+1)
+		qt.Assert(t, qt.IsNil(w.Add(o)))
+	}
+	qt.Assert(t, qt.IsNil(w.Flush()))
+	qt.Check(t, qt.IsTrue(strings.Count(file.String(), "released") > n-300))
+	qt.Assert(t, qt.IsNil(w.End(end)))
+	var got []uint64
+	for item, err := range eventfile.Read(&file) {
+		qt.Assert(t, qt.IsNil(err))
+		if item.Observation != nil {
+			got = append(got, item.Observation.SKB)
+		}
+	}
+	qt.Check(t, qt.HasLen(got, n))
+	qt.Check(t, qt.IsTrue(slices.IsSorted(got)))
+}
+
 // TestBadLines: what makes no sense is told by its number, and what follows is read.
 func TestBadLines(t *testing.T) {
 	var file bytes.Buffer
 	qt.Assert(t, qt.IsNil(write(t, &file)))
 	lines := strings.SplitAfter(file.String(), "\n")
-	damaged := lines[0] + "{\"common\": {\n" + "[]\n" + "{}\n\n" + lines[1] + `{"common":{"timestamp":1},"skb-tracking":{}}` + "\n" +
-		`{"common":{"timestamp":1},"skb-tracking":{},"waybill":{"life":"reborn"}}` + "\n" +
+	damaged := lines[0] + "{\"common\": {\n" + "7\n" + "{}\n" + `{"common":{"timestamp":1}}` + "\n\n" + lines[1] + `{"common":{"timestamp":1},"skb-tracking":{}}` + "\n" +
+		`{"common":{"timestamp":1},"waybill":{"before":[{"life":"reborn"}]}}` + "\n" +
 		`{"common":{"timestamp":1},"skb-tracking":{},"kernel":{"symbol":"x","probe_type":"uprobe"}}` + "\n" +
 		strings.Repeat("x", 17<<20) + "\n" + lines[2] + lines[3][:30]
 	var told []string
@@ -159,7 +213,7 @@ func TestBadLines(t *testing.T) {
 			read++
 		}
 	}
-	qt.Check(t, qt.Equals(read, 2))
+	qt.Check(t, qt.Equals(read, 3)) // two events, and a life that came with one
 	golden.Check(t, "bad-lines.txt", strings.Join(told, "\n")+"\n")
 }
 

@@ -135,14 +135,9 @@ func chosenTier() (bpf.Tier, error) {
 	return 0, fmt.Errorf("%s is %q: it must be %s or %s", TierEnv, text, bpf.Functions, bpf.Tracepoints)
 }
 
-// canaryRules turn the kernel's nftables trace switch on, which is one for all namespaces and stays on as long as an
-// expression that sets nftrace exists. The first chain has no hook, so it never sets anything; the second gives the
-// canary packet a verdict to report.
-const canaryRules = `
-table ip waybill {
-	chain switch { meta nftrace set 1; }
-	chain input { type filter hook input priority filter; udp dport 9 accept; }
-}`
+// canaryRules have verdicts reported, and give the canary packet one to report.
+const canaryRules = topology.VerdictSwitch +
+	"table ip waybill { chain input { type filter hook input priority filter; udp dport 9 accept; }; }"
 
 // canaryStation is where the canary must be seen, a milestone's function, so that it costs nothing.
 const canaryStation = "ip_local_deliver"

@@ -8,7 +8,10 @@ type Assembler struct {
 	order   []*packet // by first observation
 	earlier map[uint64]bool
 	moving  int
-	slab    slab // where the next events go, so that an event costs no allocation of its own
+	now     uint64 // the time of the newest observation
+	added   int    // observations since Take last looked
+	taken   uint64 // when that was
+	slab    slab   // where the next events go, so that an event costs no allocation of its own
 }
 
 // slab is room for events; one is taken off its front.
@@ -55,6 +58,8 @@ func (a *Assembler) Add(o *Observation) {
 		a.packets[o.ID] = p
 		a.order = append(a.order, p)
 	}
+	a.now = o.Time
+	a.added++
 	if o.Kind == Linked {
 		a.link(p, o)
 		return

@@ -1,6 +1,9 @@
 package journey
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // ID is the identity of a packet. It is given at first sight and stays with the packet's data through clones, header
 // rewrites and reallocations; a buffer that is freed and reused gets a new one.
@@ -12,7 +15,9 @@ type ID struct {
 }
 
 // String prints the ID as Retis does: hex time, hex head, no separator.
-func (id ID) String() string { return fmt.Sprintf("%x%x", id.FirstSeen, id.Head) }
+func (id ID) String() string {
+	return strconv.FormatUint(id.FirstSeen, 16) + strconv.FormatUint(id.Head, 16)
+}
 
 // ProbeKind says how a probe is attached.
 type ProbeKind uint8

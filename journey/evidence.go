@@ -3,6 +3,8 @@ package journey
 import (
 	"fmt"
 	"strings"
+
+	"github.com/waybill-dev/waybill/internal/plural"
 )
 
 // Evidence is the account of how a record came about: what was watched, and what may have been missed. The journeys
@@ -59,13 +61,13 @@ func (e *Evidence) Incomplete() error {
 	if !e.Settled {
 		cause := "the packets had not settled when the record was sealed"
 		if e.Moving > 0 {
-			cause += fmt.Sprintf(" (%s still moving)", counted(e.Moving, "skb"))
+			cause += fmt.Sprintf(" (%s still moving)", plural.Of(e.Moving, "skb"))
 		}
 		causes = append(causes, cause)
 	}
 	for _, l := range e.Loss {
 		if l.Count > 0 {
-			causes = append(causes, fmt.Sprintf("%s (%s)", l.Cause, counted(l.Count, "time")))
+			causes = append(causes, fmt.Sprintf("%s (%s)", l.Cause, plural.Of(l.Count, "time")))
 		}
 	}
 	if causes == nil {
@@ -85,12 +87,4 @@ func (e *Evidence) Armed(name string) bool {
 		}
 	}
 	return false
-}
-
-// counted is a number with its noun.
-func counted[N int | uint64](n N, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

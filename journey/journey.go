@@ -3,6 +3,8 @@ package journey
 import (
 	"fmt"
 	"strings"
+
+	"github.com/waybill-dev/waybill/internal/plural"
 )
 
 // Journey is what became of one packet. It belongs to a [Record] and does not change.
@@ -177,7 +179,7 @@ func (j *Journey) Flow() string {
 
 // Summary is the journey in one short line: packet, number of events, outcome, identity.
 func (j *Journey) Summary() string {
-	return fmt.Sprintf("%s, %s, %s #%s", j.Flow(), counted(len(j.Events), "event"), j.Outcome().Brief(), j.ID)
+	return fmt.Sprintf("%s, %s, %s #%s", j.Flow(), plural.Of(len(j.Events), "event"), j.Outcome().Brief(), j.ID)
 }
 
 // journey makes a Journey of what is known so far. nodes gives names to namespaces, by cookie.

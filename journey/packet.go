@@ -1,6 +1,7 @@
 package journey
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -39,6 +40,17 @@ func (v VLAN) Priority() uint8 { return uint8(v.TCI >> 13) }
 
 // DropEligible says that the packet may be dropped first.
 func (v VLAN) DropEligible() bool { return v.TCI&0x1000 != 0 }
+
+// equal says that two packets are the same in all respects.
+func (p *Packet) equal(o *Packet) bool {
+	if p == o {
+		return true
+	}
+	if p.Proto != o.Proto || p.Len != o.Len || p.Network != o.Network || !bytes.Equal(p.Data, o.Data) {
+		return false
+	}
+	return p.VLAN == o.VLAN || p.VLAN != nil && o.VLAN != nil && *p.VLAN == *o.VLAN
+}
 
 // String is the packet in one line, as far as the captured bytes tell. It accepts any bytes. See Lines for a form that
 // is easier to read where a packet carries others.

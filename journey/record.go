@@ -38,15 +38,26 @@ type Record struct {
 // the assembler knows: branches that are still moving. Namespaces get the names that evidence has for them.
 func (a *Assembler) Seal(evidence Evidence) *Record { return a.record(a.order, evidence) }
 
+// quiet is how long, in nanoseconds, nothing must have been observed of a packet that was freed until it is over: another CPU may be
+// late with what it reports.
+const quiet = 1e9
+
 // Take makes a record of the packets that are over, and forgets them: those of which every skb was released or dropped, and nothing
-// was observed since before, in nanoseconds of CLOCK_MONOTONIC. It is for observers without an end, which would remember every
-// packet otherwise. Packets of which no lives are observed, only events, are never over.
-func (a *Assembler) Take(before uint64, evidence Evidence) *Record {
+// was observed for a second before the newest observation. It is for observers without an end, which would remember every packet
+// otherwise; call it after each Add. It returns nil where it is too early to look: there were fewer observations since it last did
+// than it would look at packets, or they span less than a second. Packets of which no lives are observed, only events, are never over.
+func (a *Assembler) Take(evidence Evidence) *Record {
+	// The difference of a time that is earlier, in a file that is damaged, is large too.
+	if a.added < len(a.order) || a.now-a.taken < quiet {
+		return nil
+	}
+	a.added, a.taken = 0, a.now
 	var over, others []*packet
 	for _, p := range a.order {
-		if p.isOver() && p.lastTime < before {
+		if p.isOver() && a.now > p.lastTime && a.now-p.lastTime > quiet {
 			over = append(over, p)
 			delete(a.packets, p.id)
+			a.moving -= p.moving
 			continue
 		}
 		others = append(others, p)

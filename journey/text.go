@@ -12,27 +12,8 @@ import (
 )
 
 // Text is the journey's events, in the line format that users of Retis read: the first event at the margin, later
-// ones below an arrow, the sections of each below it.
-func (j *Journey) Text() string {
-	var b strings.Builder
-	for i := range j.Events {
-		e := &j.Events[i]
-		indent := "  "
-		if i > 0 {
-			b.WriteString("  ↳ ")
-			indent = "      "
-		}
-		fmt.Fprintf(&b, "%s n %d", e.header(), i)
-		if note := j.CopyNote(i); note != "" {
-			fmt.Fprintf(&b, " [%s]", note)
-		}
-		b.WriteByte('\n')
-		for _, line := range e.sections() {
-			b.WriteString(indent + line + "\n")
-		}
-	}
-	return b.String()
-}
+// ones below an arrow, the sections of each below it. [Format] has other forms.
+func (j *Journey) Text() string { return Format{}.Journey(j) }
 
 // String is the journey's text, its outcome in one sentence below it, and its [Journey.Lineage].
 func (j *Journey) String() string {
@@ -49,7 +30,10 @@ func (j *Journey) GomegaString() string { return j.Summary() }
 // CopyNote tells the events of copies apart, if the journey has any: it says which copy an event, given by its index,
 // belongs to, and is empty for an event of the packet's own way.
 func (j *Journey) CopyNote(event int) string {
-	branch := j.BranchOf(event)
+	return j.copyNote(event, j.BranchOf(event))
+}
+
+func (j *Journey) copyNote(event, branch int) string {
 	if branch < 0 || len(j.Branches) == 1 {
 		return ""
 	}
@@ -64,22 +48,10 @@ func (j *Journey) CopyNote(event int) string {
 }
 
 // Text is the event alone: a line for the probe, and those of its sections below it.
-func (e *Event) Text() string {
-	var b strings.Builder
-	b.WriteString(e.header() + "\n")
-	for _, line := range e.sections() {
-		b.WriteString("  " + line + "\n")
-	}
-	return b.String()
-}
-
-func (e *Event) header() string {
-	return fmt.Sprintf("%d (%d) [%s] %d [%s] %s #%s (skb %x)", e.Time, e.CPU, e.Comm, e.PID, e.Probe.Kind, e.Probe.Name,
-		e.ID, e.SKB)
-}
+func (e *Event) Text() string { return Format{}.Event(e) }
 
 // sections are the lines below the header. Each line is of one section; a packet may have several.
-func (e *Event) sections() []string {
+func (e *Event) sections(earlier *described) []string {
 	var lines []string
 	for _, f := range e.Stack {
 		lines = append(lines, "  "+f.String())
@@ -91,14 +63,14 @@ func (e *Event) sections() []string {
 		lines = append(lines, e.Drop.line())
 	}
 	if e.Packet != nil {
-		lines = append(lines, e.Packet.Lines()...)
+		lines = append(lines, earlier.packetLines(e.Packet)...)
 	}
 	if line := e.position(); line != "" {
 		lines = append(lines, line)
 	}
 	lines = append(lines, e.buffer()...)
 	if e.Conntrack != nil {
-		lines = append(lines, e.Conntrack.String())
+		lines = append(lines, earlier.conntrackLine(e.Conntrack))
 	}
 	if e.IPTables != nil {
 		lines = append(lines, e.IPTables.String())

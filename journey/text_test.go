@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/go-quicktest/qt"
 
@@ -55,6 +56,23 @@ func TestCopiesText(t *testing.T) {
 		at(TapEnter, demoSKB, 0, false), at(TapExit, demoSKB, 0, false),
 	}, complete())
 	golden.Check(t, "copies.txt", r.Journeys[0].String())
+	golden.Check(t, "branches.txt", Format{Branches: true, OneLine: true, Offset: 1795842331 * time.Second}.Journey(r.Journeys[0]))
+}
+
+// TestBranchesText: a clone of a clone is below it though the events of both are mixed, and one of a clone that nothing was
+// seen of is below what that is a clone of. No event is lost, and each keeps its number.
+func TestBranchesText(t *testing.T) {
+	seen := func(time, skb uint64) Observation {
+		return Observation{Kind: Seen, Event: Event{Time: time, ID: demoID, SKB: skb, Probe: Probe{Function, "ip_rcv"}}}
+	}
+	clone := func(skb, peer uint64) Observation {
+		return Observation{Kind: Cloned, Event: Event{ID: demoID, SKB: skb}, Peer: peer}
+	}
+	r := sealed([]Observation{
+		seen(0, 0xa), clone(0xa, 0xb), seen(1, 0xb), seen(2, 0xa), clone(0xb, 0xc), seen(3, 0xc), seen(4, 0xb), seen(5, 0xc),
+		clone(0xa, 0xd), clone(0xd, 0xe), seen(6, 0xe), seen(7, 0xa),
+	}, complete())
+	golden.Check(t, "tree.txt", Format{Branches: true}.Journey(r.Journeys[0]))
 }
 
 func TestSections(t *testing.T) {

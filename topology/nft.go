@@ -14,6 +14,11 @@ import (
 	"github.com/waybill-dev/waybill/internal/netns"
 )
 
+// VerdictSwitch is a ruleset that has the kernel report the verdicts of nftables, in all namespaces: it does as long as any ruleset
+// has an expression that sets nftrace (nft_trace_enabled in net/netfilter/nft_meta.c). The chain has no hook, so that no packet comes
+// by. In a node of its own it touches nothing else, and goes with the process that built it, however that ends.
+const VerdictSwitch = "table ip waybill { chain switch { meta nftrace set 1; }; }\n"
+
 // NFTError is a ruleset text that nft refused. The ruleset in force did not change.
 type NFTError struct {
 	// Message is nft's first error, without its position.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/waybill-dev/waybill/internal/plural"
 )
 
 // Status is what came of a spec.
@@ -255,7 +257,7 @@ func (r *Report) Verdict() string {
 			words = append(words, fmt.Sprintf("%d %s", n, what))
 		}
 	}
-	say(broken, plural(broken, "run")+" broken")
+	say(broken, plural.Word(broken, "run")+" broken")
 	say(c.Failed, "failed")
 	say(c.Inconclusive, "inconclusive")
 	say(c.Unexplained, "skipped without a known reason")
@@ -268,15 +270,8 @@ func (r *Report) Verdict() string {
 	if !r.OK() {
 		verdict = "FAILED"
 	}
-	return fmt.Sprintf("%s: %s, of %d %s on %d %s in %s", verdict, strings.Join(words, ", "), all, plural(all, "spec"),
-		len(r.Kernels), plural(len(r.Kernels), "kernel"), duration(r.Seconds))
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return word
-	}
-	return word + "s"
+	return fmt.Sprintf("%s: %s, of %s on %s in %s", verdict, strings.Join(words, ", "), plural.Of(all, "spec"),
+		plural.Of(len(r.Kernels), "kernel"), duration(r.Seconds))
 }
 
 // duration writes seconds as people do: 4.2 s, 3 min 05 s.

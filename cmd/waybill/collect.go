@@ -18,6 +18,7 @@ import (
 
 	"github.com/waybill-dev/waybill/collect"
 	"github.com/waybill-dev/waybill/eventfile"
+	"github.com/waybill-dev/waybill/internal/plural"
 	"github.com/waybill-dev/waybill/journey"
 )
 
@@ -49,12 +50,14 @@ type collectCommand struct {
 	Cmd                string   `placeholder:"COMMAND" help:"Run a command by the shell, and end with it and its exit status."`
 	AllowSystemChanges bool     `help:"Have the kernel report verdicts of nftables, by a rule in a namespace that goes with this process."`
 	NFTVerdicts        []string `name:"nft-verdicts" placeholder:"NAME,…" help:"Which verdicts of nftables are events (drop,accept)."`
+	Netns              []string `name:"netns" sep:"none" placeholder:"NAME" help:"Observe packets from where they come by this network namespace, by name as ip netns has it, path, process or inode number; repeatable (all namespaces)."`
 	Stack              bool     `help:"Add the kernel's stack to each event."`
+	formatFlags
 }
 
 // Help is shown by waybill collect --help.
 func (collectCommand) Help() string {
-	return "Packets are observed in every network namespace until Ctrl-C. A packet that a filter admits is followed from then on, " +
+	return "Packets are observed until Ctrl-C, in every network namespace. A packet that a filter admits is followed from then on, " +
 		"whatever NAT makes of it, and one that it refuses is not. Events are printed, or with --out written to a file of JSON " +
 		"lines in the format of Retis. In the end it is told how many there were, and what was lost."
 }
@@ -86,7 +89,7 @@ func (c collectCommand) Run(ctx context.Context) error {
 		}
 	}
 	result, err := collect.Run(ctx, collect.Options{
-		Probes: c.Probe, PacketFilter: c.FilterPacket, MetaFilter: c.FilterMeta, Collectors: c.Collectors, Verdicts: c.NFTVerdicts,
+		Namespaces: c.Netns, Probes: c.Probe, PacketFilter: c.FilterPacket, MetaFilter: c.FilterMeta, Collectors: c.Collectors, Verdicts: c.NFTVerdicts,
 		Stack: c.Stack, SystemChanges: c.AllowSystemChanges, StopAfter: c.StopAfter,
 	}, begun, sinks.add)
 	cancel()
@@ -103,7 +106,7 @@ func (c collectCommand) Run(ctx context.Context) error {
 
 // summary is what is told at the end.
 func summary(r collect.Result) string {
-	text := fmt.Sprintf("%s of %s.", counted(r.Events, "event"), counted(r.Journeys, "packet"))
+	text := fmt.Sprintf("%s of %s.", plural.Of(r.Events, "event"), plural.Of(r.Journeys, "packet"))
 	if len(r.Loss) == 0 {
 		return text + " Nothing was lost."
 	}
@@ -113,17 +116,12 @@ func summary(r collect.Result) string {
 	return text
 }
 
-func counted(n uint64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 // eventSinks are where events go.
 type eventSinks struct {
 	file  *eventfile.Writer // nil for none
 	text  io.Writer         // nil for none
+	form  journey.Format    // of the text
+	first eventfile.Startup
 	flush time.Time
 	empty func(size int64) error // the file of what it held before
 	begun bool
@@ -136,11 +134,10 @@ func (s *eventSinks) begin(started collect.Started) {
 	}
 	s.begun = true
 	_ = s.empty(0) // a device needs none
-	first := startup()
 	if started.NoFunctions != nil {
-		first.NoFunctions = started.NoFunctions.Error()
+		s.first.NoFunctions = started.NoFunctions.Error()
 	}
-	_ = s.file.Begin(first)
+	_ = s.file.Begin(s.first)
 }
 
 func (s *eventSinks) add(o *journey.Observation) error {
@@ -158,14 +155,15 @@ func (s *eventSinks) add(o *journey.Observation) error {
 	if s.text == nil || o.Kind != journey.Seen {
 		return nil
 	}
-	_, err := io.WriteString(s.text, o.Text())
+	_, err := io.WriteString(s.text, s.form.Event(&o.Event))
 	return err
 }
 
 // sinks opens the file, and returns a function that completes and closes it. What an older file holds stays there until packets are
 // observed.
 func (c collectCommand) sinks() (*eventSinks, func(collect.Result) error, error) {
-	s := &eventSinks{}
+	s := &eventSinks{first: startup()}
+	s.form = c.format(s.first.Offset)
 	if c.Out == "" || c.Print {
 		s.text = os.Stdout
 	}
@@ -206,7 +204,7 @@ func startup() eventfile.Startup {
 	}
 	var monotonic unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &monotonic); err == nil {
-		s.Offset = time.Duration(time.Now().UnixNano() - monotonic.Nano())
+		s.Time, s.Offset = uint64(monotonic.Nano()), time.Duration(time.Now().UnixNano()-monotonic.Nano())
 	}
 	var uname unix.Utsname
 	if err := unix.Uname(&uname); err == nil {

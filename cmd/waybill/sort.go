@@ -5,19 +5,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/waybill-dev/waybill/eventfile"
+	"github.com/waybill-dev/waybill/internal/plural"
 	"github.com/waybill-dev/waybill/journey"
 )
 
+// formatFlags are the flags of commands that print events.
+type formatFlags struct {
+	Format string `enum:"multi-line,single-line" default:"multi-line" placeholder:"FORMAT" help:"How an event is printed: multi-line or single-line (${default})."`
+	UTC    bool   `name:"utc" help:"Print the time of the day, in UTC, instead of the kernel's clock."`
+}
+
+// format is how events are printed, where the clock of the day is ahead of the kernel's by offset.
+func (f formatFlags) format(offset time.Duration) journey.Format {
+	out := journey.Format{OneLine: f.Format == "single-line"}
+	if f.UTC {
+		out.Offset = offset
+	}
+	return out
+}
+
 type printCommand struct {
 	File string `arg:"" optional:"" default:"${defaultFile}" help:"The file (${default})."`
+	formatFlags
 }
 
 // Help is shown by waybill print --help.
@@ -27,109 +44,139 @@ func (printCommand) Help() string {
 
 // Run prints events.
 func (c printCommand) Run(context.Context) error {
-	return eachLine(c.File, func(out io.Writer, o *journey.Observation) error {
+	r := reading{formatFlags: c.formatFlags}
+	r.event = func(o *journey.Observation) error {
 		if o.Kind != journey.Seen {
 			return nil
 		}
-		_, err := io.WriteString(out, o.Text())
+		_, err := r.out.WriteString(r.format.Event(&o.Event))
 		return err
-	}, nil, nil)
+	}
+	return r.run(c.File)
 }
 
 type sortCommand struct {
 	File string `arg:"" optional:"" default:"${defaultFile}" help:"The file (${default})."`
+	Flat bool   `help:"Print all events of a packet in order of time, those of clones among the others."`
+	formatFlags
 }
 
 // Help is shown by waybill sort --help.
 func (sortCommand) Help() string {
 	return "The events of each packet are printed together, as a journey, when the packet is over: ↳ marks all but the first, and n " +
-		"counts them. Events of clones are marked. Only packets that are not over are kept in memory. In files of Retis nothing " +
-		"tells that a packet is over, and journeys come at the end."
+		"counts them in order of time. Those of a clone are together, further to the right. Only packets that are not over are kept in " +
+		"memory. In files of Retis nothing tells that a packet is over, and journeys come at the end."
 }
-
-// quiet is how long nothing must have been observed of a packet that was freed until it is over.
-const quiet = time.Second
 
 // Run prints journeys.
 func (c sortCommand) Run(context.Context) error {
 	assembler := journey.NewAssembler(0)
-	show := func(out io.Writer, record *journey.Record) error {
+	r := reading{formatFlags: c.formatFlags}
+	show := func(record *journey.Record) error {
+		format := r.format
+		format.Branches = !c.Flat
 		for _, j := range record.Journeys {
 			if len(j.Events) == 0 {
 				continue
 			}
-			if _, err := fmt.Fprintf(out, "%s\nThe packet was %s.\n\n", j.Text(), j.Sentence()); err != nil {
+			if _, err := fmt.Fprintf(r.out, "%s\nThe packet was %s.\n\n", format.Journey(j), j.Sentence()); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	var n, taken uint64
-	var evidence journey.Evidence
-	return eachLine(c.File, func(out io.Writer, o *journey.Observation) error {
+	r.event = func(o *journey.Observation) error {
 		assembler.Add(o)
-		if n++; n%4096 != 0 || o.Time < taken+uint64(quiet) {
-			return nil
+		if over := assembler.Take(r.evidence); over != nil {
+			return show(over)
 		}
-		taken = o.Time
-		return show(out, assembler.Take(o.Time-uint64(quiet), evidence))
-	}, func(s *eventfile.Startup) {
-		evidence.NoFunctions = s.NoFunctions
-	}, func(out io.Writer) error { return show(out, assembler.Seal(evidence)) })
+		return nil
+	}
+	r.end = func() error { return show(assembler.Seal(r.evidence)) }
+	return r.run(c.File)
 }
 
-// eachLine reads a file, and has each observation in it printed. Lines that make no sense are told, and are an error in the end.
-func eachLine(path string, show func(io.Writer, *journey.Observation) error, first func(*eventfile.Startup),
-	last func(io.Writer) error,
-) (err error) {
+// reading is a file that is read and printed.
+type reading struct {
+	formatFlags
+	event func(*journey.Observation) error // prints what is to be printed at an event
+	end   func() error                     // prints what is left; nil for nothing
+
+	out      *bufio.Writer
+	format   journey.Format
+	evidence journey.Evidence
+	begun    bool // the startup section was read
+	ended    bool // nothing is missing at the end, as far as the format tells
+	bad      int  // lines that make no sense
+}
+
+// run reads a file. Lines that make no sense are told, and are an error in the end.
+func (r *reading) run(path string) (err error) {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads may go
+	debug.SetGCPercent(200)        // what is held is little, and what comes and goes much
 	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	out := bufio.NewWriterSize(os.Stdout, 64<<10)
-	bad, ended := 0, false
+	r.out = bufio.NewWriterSize(os.Stdout, 64<<10)
+	r.format = r.formatFlags.format(0)
 	for item, err := range eventfile.Read(file) {
 		if wrong, ok := errors.AsType[*eventfile.LineError](err); ok {
-			bad++
+			r.bad++
 			notice(fmt.Sprintf("%s: %v", path, wrong))
 			continue
 		}
 		if err != nil {
+			return errors.Join(err, r.finish())
+		}
+		if err := r.take(item); err != nil {
 			return err
 		}
-		switch {
-		case item.Observation != nil:
-			err = show(out, item.Observation)
-		case item.End != nil:
-			ended = true
-			for _, l := range item.End.Loss {
-				notice(fmt.Sprintf("Lost when this was collected: %d × %s.", l.Count, l.Cause))
-			}
-		case item.Startup != nil:
-			ended = ended || !isOurs(item.Startup) // Retis writes no end
-			if first != nil {
-				first(item.Startup)
-			}
-		}
-		if err != nil {
-			return broken(err)
-		}
 	}
-	if last != nil {
-		if err := last(out); err != nil {
-			return broken(err)
-		}
-	}
-	if err := out.Flush(); err != nil {
-		return broken(err)
+	if err := r.finish(); err != nil {
+		return err
 	}
 	switch {
-	case bad > 0:
-		return fmt.Errorf("%s: %d lines make no sense and were left out", path, bad)
-	case !ended:
+	case r.bad > 0:
+		return fmt.Errorf("%s: what makes no sense was left out: %s", path, plural.Of(r.bad, "line"))
+	case !r.ended:
 		return fmt.Errorf("%s has no end: what collected it was cut off", path)
+	}
+	return nil
+}
+
+func (r *reading) take(item eventfile.Item) error {
+	switch {
+	case item.Observation != nil:
+		if r.UTC && !r.begun {
+			return errors.New("--utc: the file does not begin with a startup section, which tells the time of the day")
+		}
+		if err := r.event(item.Observation); err != nil {
+			return broken(err)
+		}
+	case item.End != nil:
+		r.ended = true
+		for _, l := range item.End.Loss {
+			notice(fmt.Sprintf("Lost when this was collected: %d × %s.", l.Count, l.Cause))
+		}
+	case item.Startup != nil:
+		r.begun = true
+		r.ended = r.ended || !isOurs(item.Startup) // Retis writes no end
+		r.format = r.formatFlags.format(item.Startup.Offset)
+		r.evidence.NoFunctions = item.Startup.NoFunctions
+	}
+	return nil
+}
+
+func (r *reading) finish() error {
+	if r.end != nil {
+		if err := r.end(); err != nil {
+			return broken(err)
+		}
+	}
+	if err := r.out.Flush(); err != nil {
+		return broken(err)
 	}
 	return nil
 }

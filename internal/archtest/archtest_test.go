@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 		name:  "journey asks the system",
 		files: map[string]string{"journey/a.go": source("journey", "golang.org/x/sys/unix")},
 		want: []string{"journey/a.go: imports golang.org/x/sys/unix, which is for " +
-			"bpf, topology, packet, harness, suites, vm, ci, cmd, internal, bench"},
+			"bpf, topology, packet, harness, collect, suites, vm, ci, cmd, internal, bench"},
 	}, {
 		name:  "bpf sees topology",
 		files: map[string]string{"bpf/a.go": source("bpf", module+"/topology")},

@@ -131,7 +131,7 @@ func (c *checker) own(name, folder, imported string, test bool) {
 	if test {
 		allowed = slices.Concat(allowed, r.tests, inTests)
 	}
-	inside := within(imported, r.folder) && r.folder != "internal" || imported == folder
+	inside := within(imported, r.folder) && r.folder != "internal" || imported == folder || slices.Contains(everywhere, imported)
 	if !inside && !slices.ContainsFunc(allowed, func(f string) bool { return within(imported, f) }) {
 		c.fault(name, "imports %s; %s may import %s", imported, r.folder, listed(allowed, "nothing of ours"))
 	}

@@ -16,7 +16,7 @@ var rules = []rule{
 	{folder: "journey"},
 	{folder: "packet"},
 	{folder: "eventfile", own: []string{"journey"}},
-	{folder: "collect", own: []string{"bpf", "topology", "journey"}},
+	{folder: "collect", own: []string{"bpf", "topology", "journey", "internal/netns", "internal/nearest"}},
 	{folder: "ci"},
 	{folder: "ci/template", own: []string{"harness", "topology", "packet", "assert"}, testsOnly: true},
 	{folder: "bench", own: []string{"bpf", "topology", "packet", "journey"}},
@@ -38,6 +38,9 @@ var rules = []rule{
 	{folder: "internal/suite", own: []string{"harness", "internal/leak"}},
 	{folder: "internal"},
 }
+
+// everywhere are the folders that every package may import: words, not knowledge.
+var everywhere = []string{"internal/plural"}
 
 // inTests are the folders that the tests of every package may import.
 var inTests = []string{"internal/golden", "internal/leak", "internal/netns"}
@@ -62,7 +65,7 @@ var libraries = []struct {
 	{path: "C"},
 }
 
-var machine = []string{"bpf", "topology", "packet", "harness", "suites", "vm", "ci", "cmd", "internal", "bench"}
+var machine = []string{"bpf", "topology", "packet", "harness", "collect", "suites", "vm", "ci", "cmd", "internal", "bench"}
 
 // vagueNames say nothing of what a package is for.
 var vagueNames = []string{"util", "utils", "common", "helper", "helpers", "misc"}

@@ -1,0 +1,2 @@
+// Package plural counts things in sentences.
+package plural
