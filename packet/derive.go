@@ -62,6 +62,36 @@ func completeIPv6(header layers.IPv6, subnets []netip.Prefix, to Host, next laye
 	return &header
 }
 
+// completed returns the layer with what follows from others put where it has nothing: a copy of it, if there is such.
+func (f Frame) completed(i int, subnets []netip.Prefix) gopacket.SerializableLayer {
+	next := following(f.Layers, i)
+	switch layer := f.Layers[i].(type) {
+	case *layers.IPv4:
+		return completeIPv4(*layer, subnets, f.To, next)
+	case *layers.IPv6:
+		return completeIPv6(*layer, subnets, f.To, next)
+	case *layers.IPv6HopByHop:
+		header := *layer
+		header.NextHeader = cmp.Or(header.NextHeader, next)
+		return &header
+	case *layers.IPv6Destination:
+		header := *layer
+		header.NextHeader = cmp.Or(header.NextHeader, next)
+		return &header
+	case *layers.IPv6Fragment:
+		header := *layer
+		header.NextHeader = cmp.Or(header.NextHeader, next)
+		return &header
+	case *layers.Dot1Q:
+		tag := *layer
+		if i+1 < len(f.Layers) {
+			tag.Type = cmp.Or(tag.Type, etherTypes[f.Layers[i+1].LayerType()])
+		}
+		return &tag
+	}
+	return f.Layers[i]
+}
+
 func firstOf(subnets []netip.Prefix, family func(netip.Addr) bool) net.IP {
 	for _, subnet := range subnets {
 		if family(subnet.Addr()) && !subnet.Addr().IsLinkLocalUnicast() {

@@ -26,9 +26,9 @@ type Frame struct {
 	To Station
 	// Data is the whole frame, from the Ethernet header on.
 	Data []byte
-	// Layers are the frame's layers instead. The first is Ethernet, or if To is given, what follows it. Lengths, checksums, and
-	// what else is zero in an IP header follow from the other layers, unless Exactly is set: version, TTL (64), protocol, and
-	// the device's address as the source.
+	// Layers are the frame's layers instead. The first is Ethernet, or if To is given, what follows it. Lengths and checksums follow from
+	// the others, unless Exactly is set; if To is given, so does what is zero in the headers of IP, its extensions and VLANs: version,
+	// protocols, a TTL of 64, the device's address as the source, and To's as the destination.
 	Layers []gopacket.SerializableLayer
 	// Exactly sends what the layers have, right or wrong.
 	Exactly bool
@@ -135,20 +135,11 @@ func (f Frame) complete(device *net.Interface) ([]gopacket.SerializableLayer, er
 		return nil, err
 	}
 	all := []gopacket.SerializableLayer{&layers.Ethernet{SrcMAC: device.HardwareAddr, DstMAC: to}}
-	for i, layer := range f.Layers {
-		switch layer := layer.(type) {
-		case *layers.Ethernet:
-			if i == 0 {
-				return nil, errors.New("To is given, and Layers begin with Ethernet: give one of the two")
-			}
-		case *layers.IPv4:
-			all = append(all, completeIPv4(*layer, subnets, f.To, following(f.Layers, i)))
-			continue
-		case *layers.IPv6:
-			all = append(all, completeIPv6(*layer, subnets, f.To, following(f.Layers, i)))
-			continue
-		}
-		all = append(all, layer)
+	if _, framed := f.Layers[0].(*layers.Ethernet); framed {
+		return nil, errors.New("To is given, and Layers begin with Ethernet: give one of the two")
+	}
+	for i := range f.Layers {
+		all = append(all, f.completed(i, subnets))
 	}
 	kind, ok := etherTypes[f.Layers[0].LayerType()]
 	if !ok {
@@ -182,7 +173,11 @@ func openFrame(sent *Sent, name string, options Options) (*net.Interface, error)
 }
 
 func sendFrame(sent *Sent, device string, data []byte) error {
-	if err := sent.socket.write(data); err != nil {
+	err := sent.socket.write(data)
+	if errors.Is(err, unix.EMSGSIZE) {
+		err = fmt.Errorf("%w: the frame of %d bytes is larger than the device's MTU and an Ethernet header", err, len(data))
+	}
+	if err != nil {
 		return fmt.Errorf("send on %s: %w", device, err)
 	}
 	return nil

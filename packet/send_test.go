@@ -3,8 +3,10 @@ package packet
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -295,7 +297,12 @@ func TestUDPSegmentsAndFragments(t *testing.T) {
 
 		whole := mustSend(t, near, UDP{To: to, DstPort: l.Port(), Payload: make([]byte, 5000), Options: Options{DontFragment: true}})
 		qt.Check(t, qt.ErrorIs(whole.Err, error(unix.EMSGSIZE)))
+		qt.Check(t, qt.Equals(whole.Err.Error(), fmt.Sprintf("send to %s: message too long: "+
+			"the packet is larger than the MTU, and DontFragment is set: send less, or leave it out", netip.AddrPortFrom(to.Addr(), l.Port()))))
 	}
+	long := mustSend(t, near, Frame{Device: "eth0", Data: make([]byte, 1515+4)}) // room for a VLAN's tag is always there
+	qt.Check(t, qt.Equals(long.Err.Error(),
+		"send on eth0: message too long: the frame of 1519 bytes is larger than the device's MTU and an Ethernet header"))
 }
 
 func TestUDPToManyAtOnce(t *testing.T) {
