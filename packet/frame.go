@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -103,8 +104,7 @@ func (f Frame) open(sent *Sent) error {
 		return err
 	}
 	sent.Len = len(sent.data)
-	sent.text = fmt.Sprintf("frame on %s: %s > %s type 0x%02x%02x len %d", f.Device, net.HardwareAddr(sent.data[6:12]),
-		net.HardwareAddr(sent.data[:6]), sent.data[12], sent.data[13], len(sent.data))
+	sent.text = fmt.Sprintf("frame on %s: %s, len %d", f.Device, strings.Join(frameText(sent.data), ", "), sent.Len)
 	return nil
 }
 

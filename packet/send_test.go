@@ -252,7 +252,8 @@ func TestFrame(t *testing.T) {
 	sent := mustSend(t, near, Frame{Device: "eth0", Layers: all})
 	qt.Assert(t, qt.IsNil(sent.Err))
 	p := sniff(t, tap, func(p gopacket.Packet) bool { return strings.HasSuffix(string(p.Data()), "tagged") })
-	qt.Check(t, qt.Equals(sent.String(), "frame on eth0: 02:00:00:00:00:01 > 02:00:00:00:00:02 type 0x8100 len 52"))
+	qt.Check(t, qt.Equals(sent.String(), "frame on eth0: 02:00:00:00:00:01 > 02:00:00:00:00:02 type 0x8100, VLAN 7, "+
+		"IPv4 10.0.0.9 > 10.0.0.2, UDP 1 > 2, 6 bytes, len 52"))
 	qt.Check(t, qt.HasLen(p.Data(), 48)) // the tag travels beside the frame
 
 	bytes := append(append(append([]byte{}, dst...), src...), 0x88, 0xb5, 'r', 'a', 'w')
