@@ -121,7 +121,7 @@ func (f Frame) station(device *net.Interface) (net.HardwareAddr, error) {
 			return mac, nil
 		}
 	}
-	return nil, fmt.Errorf("To (%v) has no address on a subnet of %s: give a node on its cable, or an Ethernet layer", f.To, device.Name)
+	return nil, fmt.Errorf("%v, To, has no address on a subnet of %s: give a node on its cable, or an Ethernet layer", f.To, device.Name)
 }
 
 // complete puts what follows from the device, from To and from the layers themselves into copies of the layers.
@@ -136,7 +136,7 @@ func (f Frame) complete(device *net.Interface) ([]gopacket.SerializableLayer, er
 	}
 	all := []gopacket.SerializableLayer{&layers.Ethernet{SrcMAC: device.HardwareAddr, DstMAC: to}}
 	if _, framed := f.Layers[0].(*layers.Ethernet); framed {
-		return nil, errors.New("To is given, and Layers begin with Ethernet: give one of the two")
+		return nil, errors.New("both To and an Ethernet layer are given: give one")
 	}
 	for i := range f.Layers {
 		all = append(all, f.completed(i, subnets))
