@@ -91,8 +91,8 @@ func (t *Trace) unsettled() error {
 	for _, n := range t.lab.network.Nodes() {
 		nodes[n.NetNSCookie()] = n.String()
 	}
-	return fmt.Errorf("these packets have not come to rest in %s; give the trace more Patience, or send them after it is settled:\n    %s",
-		t.patience, strings.Join(t.collector.movingJourneys(nodes), "\n    "))
+	return fmt.Errorf("these packets have not come to rest in %s; give the trace more Patience, or send them after it is "+
+		"settled:\n    %s", t.patience, strings.Join(t.collector.movingJourneys(nodes), "\n    "))
 }
 
 // lossless says what was not observed since the mark.

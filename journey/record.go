@@ -128,8 +128,8 @@ func (r *Record) Annotate(f func(*Event)) {
 func (r *Record) All() []*Journey { return r.Journeys }
 
 // Flow returns the journeys of the packets of a flow, both ways, in order of first sight: of those that had, at some place where
-// they were seen, this protocol and these ends; a port of 0 is any. So a flow is found by the ends that one side sees, whatever NAT makes of them
-// on the way.
+// they were seen, this protocol and these ends; a port of 0 is any. So a flow is found by the ends that one side sees, whatever
+// NAT makes of them on the way.
 func (r *Record) Flow(proto uint8, local, remote netip.AddrPort) []*Journey {
 	var found []*Journey
 	for _, j := range r.Journeys {

@@ -31,9 +31,9 @@ func Series(n int, of func(i int) Packet) []Packet {
 	return packets
 }
 
-// SendBurst sends the packets of a burst from inside a namespace, each by a socket of its own, as [Send] does, so that each can be
-// told from all others, whatever they have in common. All descriptions are checked first, and all sockets open before the first
-// packet is sent. The caller must Close what is returned; if there is an error, that is nothing.
+// SendBurst sends the packets of a burst from inside a namespace, each by a socket of its own, as [Send] does, so that each can
+// be told from all others, whatever they have in common. All descriptions are checked first, and all sockets open before the
+// first packet is sent. The caller must Close what is returned; if there is an error, that is nothing.
 func SendBurst(ctx context.Context, in In, b Burst) (all []*Sent, err error) {
 	if err := b.validate(); err != nil {
 		return nil, err
@@ -59,24 +59,35 @@ func SendBurst(ctx context.Context, in In, b Burst) (all []*Sent, err error) {
 	if err != nil {
 		return all, err
 	}
-	start := time.Now()
+	return all, b.transmit(ctx, all)
+}
+
+// transmit sends what is open, each when it is due.
+func (b Burst) transmit(ctx context.Context, all []*Sent) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var first uint64 // when the first was sent
 	for i, sent := range all {
-		timer.Reset(time.Until(start.Add(b.after(i))))
+		now, err := monotonic()
+		if err != nil {
+			return err
+		}
+		timer.Reset(time.Duration(first + b.after(i) - now)) // of the first, and of one that is late, in the past
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return all, fmt.Errorf("send burst: packet %d: %w", i, ctx.Err())
+			return fmt.Errorf("send burst: packet %d: %w", i, ctx.Err())
 		}
-		if sent.Err != nil {
-			continue // the kernel refused before there was anything to send
+		if sent.Err == nil { // otherwise the kernel refused before there was anything to send
+			if err := sent.transmit(); err != nil {
+				return err
+			}
 		}
-		if err := sent.transmit(); err != nil {
-			return all, err
+		if i == 0 {
+			first = max(now, sent.Before)
 		}
 	}
-	return all, nil
+	return nil
 }
 
 func (b Burst) validate() error {
@@ -97,10 +108,10 @@ func (b Burst) validate() error {
 	return nil
 }
 
-// after is when a packet is due, counted from the first.
-func (b Burst) after(i int) time.Duration {
+// after is when a packet is due, in nanoseconds after the first.
+func (b Burst) after(i int) uint64 {
 	if b.Rate == 0 {
 		return 0
 	}
-	return time.Duration(float64(i) / b.Rate * float64(time.Second))
+	return uint64(float64(i) / b.Rate * float64(time.Second))
 }

@@ -82,7 +82,8 @@ func nextFrame(source capture, addressed bool) ([]byte, error) {
 		return nil, err
 	}
 	if len(data) < info.Length {
-		return nil, fmt.Errorf("it was captured in part, %d of %d bytes: capture all of it, as tcpdump -s 0 does", len(data), info.Length)
+		return nil, fmt.Errorf("it was captured in part, %d of %d bytes: capture all of it, as tcpdump -s 0 does",
+			len(data), info.Length)
 	}
 	link := source.LinkType()
 	if len(info.AncillaryData) > 0 {

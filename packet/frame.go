@@ -27,9 +27,9 @@ type Frame struct {
 	To Station
 	// Data is the whole frame, from the Ethernet header on.
 	Data []byte
-	// Layers are the frame's layers instead. The first is Ethernet, or if To is given, what follows it. Lengths and checksums follow from
-	// the others, unless Exactly is set; if To is given, so does what is zero in the headers of IP, its extensions and VLANs: version,
-	// protocols, a TTL of 64, the device's address as the source, and To's as the destination.
+	// Layers are the frame's layers instead. The first is Ethernet, or if To is given, what follows it. Lengths and checksums
+	// follow from the others, unless Exactly is set; if To is given, so does what is zero in the headers of IP, its extensions
+	// and VLANs: version, protocols, a TTL of 64, the device's address as the source, and To's as the destination.
 	Layers []gopacket.SerializableLayer
 	// Exactly sends what the layers have, right or wrong.
 	Exactly bool
@@ -54,7 +54,8 @@ func (f Frame) validate() error {
 	case len(f.Data) > 0 && len(f.Layers) > 0:
 		return errors.New("send frame: both Data and Layers are given: give one")
 	case f.To != nil && f.Exactly:
-		return errors.New("send frame: both To and Exactly are given: give an Ethernet layer instead of To, or Spoil instead of Exactly")
+		return errors.New("send frame: both To and Exactly are given: " +
+			"give an Ethernet layer instead of To, or Spoil instead of Exactly")
 	case f.To != nil:
 		return nil // the rest is known inside the namespace only
 	}
@@ -121,7 +122,8 @@ func (f Frame) station(device *net.Interface) (net.HardwareAddr, error) {
 			return mac, nil
 		}
 	}
-	return nil, fmt.Errorf("%v, To, has no address on a subnet of %s: give a node on its cable, or an Ethernet layer", f.To, device.Name)
+	return nil, fmt.Errorf("%v, To, has no address on a subnet of %s: give a node on its cable, or an Ethernet layer",
+		f.To, device.Name)
 }
 
 // complete puts what follows from the device, from To and from the layers themselves into copies of the layers.
@@ -143,7 +145,8 @@ func (f Frame) complete(device *net.Interface) ([]gopacket.SerializableLayer, er
 	}
 	kind, ok := etherTypes[f.Layers[0].LayerType()]
 	if !ok {
-		return nil, fmt.Errorf("nobody knows the EtherType of %s: begin Layers with Ethernet, and leave To out", f.Layers[0].LayerType())
+		return nil, fmt.Errorf("nobody knows the EtherType of %s: begin Layers with Ethernet, and leave To out",
+			f.Layers[0].LayerType())
 	}
 	all[0].(*layers.Ethernet).EthernetType = kind
 	return all, nil

@@ -7,8 +7,8 @@ import (
 	"github.com/go-quicktest/qt"
 )
 
-// TestKindsThatAreMissing: whatever a kernel has, a device of each kind either comes up as that, or the error is typed and names the
-// kind and the module that brings it; then nothing is left. Which of the two it is differs by machine, and is logged.
+// TestKindsThatAreMissing: whatever a kernel has, a device of each kind either comes up as that, or the error is typed and
+// names the kind and the module that brings it; then nothing is left. Which of the two it is differs by machine, and is logged.
 func TestKindsThatAreMissing(t *testing.T) {
 	need(t)
 	far := IP("172.16.42.2")

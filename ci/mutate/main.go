@@ -24,7 +24,8 @@ type command struct {
 
 func main() {
 	var c command
-	kong.Parse(&c, kong.Name("mutate"), kong.Description("Change examples by one word at a time: each must turn red, for the right reason."))
+	kong.Parse(&c, kong.Name("mutate"),
+		kong.Description("Change examples by one word at a time: each must turn red, for the right reason."))
 	if err := c.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "mutate: %s\n", err)
 		os.Exit(1)
