@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,9 +9,11 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 	"github.com/onsi/ginkgo/v2/types"
@@ -26,13 +29,16 @@ func main() {
 	var c command
 	kong.Parse(&c, kong.Name("mutate"),
 		kong.Description("Change examples by one word at a time: each must turn red, for the right reason."))
-	if err := c.run(); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := c.run(ctx)
+	stop()
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "mutate: %s\n", err)
 		os.Exit(1)
 	}
 }
 
-func (c *command) run() error {
+func (c *command) run(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "mutate")
 	if err != nil {
 		return fmt.Errorf("make a folder for the copies: %w", err)
@@ -43,14 +49,16 @@ func (c *command) run() error {
 		return err
 	}
 	binary, result := filepath.Join(dir, "examples.test"), filepath.Join(dir, "ginkgo.json")
-	build := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-overlay", overlay, "-o", binary, "./"+c.Folder)
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-ldflags", "-s -w", "-overlay", overlay, "-o", binary, "./"+c.Folder)
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("compile the copies: %w\n%s", err, out)
 	}
-	test := exec.Command(c.Waybill, "vm", "--kernel", c.Kernel, "--timeout", "30m", "--artifacts", filepath.Join(dir, "artifacts"),
+	test := exec.CommandContext(ctx, c.Waybill, "vm", "--kernel", c.Kernel, "--timeout", "30m", "--artifacts", filepath.Join(dir, "artifacts"),
 		"--env", "CI=true", "--env", "WAYBILL_STRICT=1", "--bin", "nft",
 		"--", binary, "-test.timeout=29m", "-ginkgo.no-color", "-ginkgo.json-report="+result)
-	out, err := test.CombinedOutput() // it fails, since specs do
+	test.Stderr = os.Stderr // whether it waits for another VM
+	test.Cancel = func() error { return test.Process.Signal(syscall.SIGTERM) }
+	out, err := test.Output() // it fails, since specs do
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("run the copies: %w", err)
 	}
