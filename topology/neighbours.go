@@ -35,13 +35,9 @@ var neighbourStates = map[int]string{
 // Neighbours returns the neighbours that a node knows, or has asked for in vain, by device. Entries that are no neighbours, those
 // of groups and of devices without resolution (NOARP), are left out.
 func (r *Running) Neighbours(node *Node) ([]NeighbourState, error) {
-	rn, err := r.lookup(node)
+	rn, links, err := r.links(node)
 	if err != nil {
 		return nil, err
-	}
-	links, err := rn.route.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("node %s: list devices: %w", node, err)
 	}
 	var states []NeighbourState
 	for _, link := range links {

@@ -74,24 +74,28 @@ var _ = Describe("every kind of packet", func() {
 	})
 })
 
+// ip is a header of a packet to the server, ip6 by IPv6.
+func (r row) ip(more layers.IPv4) *layers.IPv4 {
+	more.DstIP = r.server.Addr().AsSlice()
+	return &more
+}
+
+func (r row) ip6() *layers.IPv6 { return &layers.IPv6{DstIP: r.server.Addr6().AsSlice()} }
+
+// udp is to the port on which the server listens.
+func udp() *layers.UDP { return &layers.UDP{SrcPort: 4000, DstPort: 8081} }
+
+var data = gopacket.Payload("a parcel, of forty bytes, as said on it..")
+
 func rightKinds(r row) []kind {
-	ip := func(more layers.IPv4) *layers.IPv4 {
-		more.DstIP = r.server.Addr().AsSlice()
-		return &more
-	}
-	ip6 := func() *layers.IPv6 { return &layers.IPv6{DstIP: r.server.Addr6().AsSlice()} }
-	udp := func() *layers.UDP { return &layers.UDP{SrcPort: 4000, DstPort: 8081} }
-	data := gopacket.Payload("a parcel, of forty bytes, as said on it..")
 	noProtocol := BeDropped(Reason("IP_NOPROTO"), At(r.server))
-	rest := func(place string) types.GomegaMatcher {
-		return WithTransform((*journey.Journey).Sentence, HavePrefix("queued in the "+place+", last seen in namespace server"))
-	}
+	waits := WithTransform((*journey.Journey).Sentence, HavePrefix("queued in the fragment queue, last seen in namespace server"))
 	return []kind{
-		{"UDP", stack{ip(layers.IPv4{}), udp(), data}, nil, BeDelivered(At(r.server))},
-		{"UDP by IPv6", stack{ip6(), udp(), data}, nil, BeDelivered(At(r.server))},
-		{"TCP", stack{ip(layers.IPv4{}), &layers.TCP{SrcPort: 4000, DstPort: 81, SYN: true}}, nil, BeDropped(Reason("NO_SOCKET"), At(r.server))},
-		{"ICMP", stack{ip(layers.IPv4{}), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0)}, data}, nil, BeConsumed(At(r.server))},
-		{"ICMPv6", stack{ip6(), &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(128, 0)}, &layers.ICMPv6Echo{}, data}, nil,
+		{"UDP", stack{r.ip(layers.IPv4{}), udp(), data}, nil, BeDelivered(At(r.server))},
+		{"UDP by IPv6", stack{r.ip6(), udp(), data}, nil, BeDelivered(At(r.server))},
+		{"TCP", stack{r.ip(layers.IPv4{}), &layers.TCP{SrcPort: 4000, DstPort: 81, SYN: true}}, nil, BeDropped(Reason("NO_SOCKET"), At(r.server))},
+		{"ICMP", stack{r.ip(layers.IPv4{}), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0)}, data}, nil, BeConsumed(At(r.server))},
+		{"ICMPv6", stack{r.ip6(), &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(128, 0)}, &layers.ICMPv6Echo{}, data}, nil,
 			taken(r.server)},
 		{"ARP", stack{&layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4,
 			Operation: layers.ARPRequest, SourceHwAddress: r.client.Interfaces()[0].MAC[:], SourceProtAddress: r.client.Addr().AsSlice(),
@@ -99,25 +103,25 @@ func rightKinds(r row) []kind {
 		{"NDP", stack{&layers.IPv6{DstIP: r.router.Addr6().AsSlice(), HopLimit: 255}, &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(135, 0)},
 			&layers.ICMPv6NeighborSolicitation{TargetAddress: r.router.Addr6().AsSlice(), Options: layers.ICMPv6Options{
 				{Type: layers.ICMPv6OptSourceAddress, Data: r.client.Interfaces()[0].MAC[:]}}}}, nil, taken(r.router)},
-		{"SCTP", stack{ip(layers.IPv4{}), &layers.SCTP{SrcPort: 4000, DstPort: 8081},
+		{"SCTP", stack{r.ip(layers.IPv4{}), &layers.SCTP{SrcPort: 4000, DstPort: 8081},
 			&layers.SCTPInit{SCTPChunk: layers.SCTPChunk{Type: layers.SCTPChunkTypeInit, Length: 20}, InitiateTag: 1, OutboundStreams: 1, InboundStreams: 1}},
 			nil, noProtocol},
-		{"GRE", stack{ip(layers.IPv4{}), &layers.GRE{Protocol: layers.EthernetTypeIPv4}, ip(layers.IPv4{}), udp(), data}, nil, noProtocol},
-		{"VLAN", stack{&layers.Dot1Q{VLANIdentifier: 7}, ip(layers.IPv4{}), udp(), data}, nil, BeDropped(Reason("OTHERHOST"), At(r.router))},
-		{"MPLS", stack{&layers.MPLS{Label: 7, StackBottom: true, TTL: 64}, ip(layers.IPv4{}), udp(), data}, nil,
+		{"GRE", stack{r.ip(layers.IPv4{}), &layers.GRE{Protocol: layers.EthernetTypeIPv4}, r.ip(layers.IPv4{}), udp(), data}, nil, noProtocol},
+		{"VLAN", stack{&layers.Dot1Q{VLANIdentifier: 7}, r.ip(layers.IPv4{}), udp(), data}, nil, BeDropped(Reason("OTHERHOST"), At(r.router))},
+		{"MPLS", stack{&layers.MPLS{Label: 7, StackBottom: true, TTL: 64}, r.ip(layers.IPv4{}), udp(), data}, nil,
 			BeDropped(Reason("UNHANDLED_PROTO"), At(r.router))},
-		{"VXLAN", stack{ip(layers.IPv4{}), &layers.UDP{SrcPort: 4000, DstPort: 4789}, &layers.VXLAN{ValidIDFlag: true, VNI: 7},
-			&layers.Ethernet{SrcMAC: make([]byte, 6), DstMAC: make([]byte, 6), EthernetType: layers.EthernetTypeIPv4}, ip(layers.IPv4{}), udp()},
+		{"VXLAN", stack{r.ip(layers.IPv4{}), &layers.UDP{SrcPort: 4000, DstPort: 4789}, &layers.VXLAN{ValidIDFlag: true, VNI: 7},
+			&layers.Ethernet{SrcMAC: make([]byte, 6), DstMAC: make([]byte, 6), EthernetType: layers.EthernetTypeIPv4}, r.ip(layers.IPv4{}), udp()},
 			nil, BeDropped(Reason("NO_SOCKET"), At(r.server))},
-		{"ESP", stack{ip(layers.IPv4{Protocol: layers.IPProtocolESP}), gopacket.Payload("\x00\x00\x01\x00\x00\x00\x00\x01, the rest is secret")}, nil,
+		{"ESP", stack{r.ip(layers.IPv4{Protocol: layers.IPProtocolESP}), gopacket.Payload("\x00\x00\x01\x00\x00\x00\x00\x01, the rest is secret")}, nil,
 			noProtocol},
-		{"a fragment without the others", stack{ip(layers.IPv4{Id: 1, Flags: layers.IPv4MoreFragments}), udp(), gopacket.Payload("sixteen bytes...")},
-			nil, rest("fragment queue")},
-		{"an IPv6 fragment without the others", stack{ip6(), &layers.IPv6Fragment{Identification: 1, MoreFragments: true}, udp(),
-			gopacket.Payload("sixteen bytes...")}, nil, rest("fragment queue")},
-		{"IP options", stack{ip(layers.IPv4{Options: []layers.IPv4Option{{OptionType: 7, OptionLength: 7, OptionData: []byte{4, 0, 0, 0, 0}}, {}}}),
+		{"a fragment without the others", stack{r.ip(layers.IPv4{Id: 1, Flags: layers.IPv4MoreFragments}), udp(), gopacket.Payload("sixteen bytes...")},
+			nil, waits},
+		{"an IPv6 fragment without the others", stack{r.ip6(), &layers.IPv6Fragment{Identification: 1, MoreFragments: true}, udp(),
+			gopacket.Payload("sixteen bytes...")}, nil, waits},
+		{"IP options", stack{r.ip(layers.IPv4{Options: []layers.IPv4Option{{OptionType: 7, OptionLength: 7, OptionData: []byte{4, 0, 0, 0, 0}}, {}}}),
 			udp(), data}, nil, BeDelivered(At(r.server))},
-		{"IPv6 extension headers", stack{ip6(), &layers.IPv6HopByHop{Options: []*layers.IPv6HopByHopOption{padding()}},
+		{"IPv6 extension headers", stack{r.ip6(), &layers.IPv6HopByHop{Options: []*layers.IPv6HopByHopOption{padding()}},
 			&layers.IPv6Destination{Options: []*layers.IPv6DestinationOption{(*layers.IPv6DestinationOption)(padding())}}, udp(), data}, nil,
 			BeDelivered(At(r.server))},
 	}
@@ -135,14 +139,7 @@ func padding() *layers.IPv6HopByHopOption {
 }
 
 func wrongKinds(r row) []kind {
-	ip := func(more layers.IPv4) *layers.IPv4 {
-		more.DstIP = r.server.Addr().AsSlice()
-		return &more
-	}
-	ip6 := func() *layers.IPv6 { return &layers.IPv6{DstIP: r.server.Addr6().AsSlice()} }
-	udp := func() *layers.UDP { return &layers.UDP{SrcPort: 4000, DstPort: 8081} }
-	data := gopacket.Payload("a parcel, of forty bytes, as said on it..")
-	datagram := stack{ip(layers.IPv4{}), udp(), data}
+	datagram := stack{r.ip(layers.IPv4{}), udp(), data}
 	flip := func(at int, bits byte) func([]byte) []byte {
 		return func(frame []byte) []byte {
 			frame[at] ^= bits
@@ -159,15 +156,15 @@ func wrongKinds(r row) []kind {
 		}
 	}
 	return []kind{
-		{"raw bytes", stack{ip(layers.IPv4{})}, func(frame []byte) []byte { return append(frame[:12], 0x88, 0xb5, 'r', 'a', 'w') },
+		{"raw bytes", stack{r.ip(layers.IPv4{})}, func(frame []byte) []byte { return append(frame[:12], 0x88, 0xb5, 'r', 'a', 'w') },
 			BeDropped(Reason("UNHANDLED_PROTO"), At(r.router))},
-		{"a protocol that nobody speaks", stack{ip(layers.IPv4{Protocol: 253}), data}, nil, BeDropped(Reason("IP_NOPROTO"), At(r.server))},
+		{"a protocol that nobody speaks", stack{r.ip(layers.IPv4{Protocol: 253}), data}, nil, BeDropped(Reason("IP_NOPROTO"), At(r.server))},
 		{"a bad checksum in IP", datagram, flip(ipAt+10, 0x55), BeDropped(Reason("IP_CSUM"), At(r.router))},
 		{"a bad checksum in UDP", datagram, flip(udpAt+6, 0x55), BeDropped(Reason("UDP_CSUM"), At(r.server))},
-		{"a bad checksum in UDP by IPv6", stack{ip6(), udp(), data}, flip(14+40+6, 0x55), BeDropped(Reason("UDP_CSUM"), At(r.server))},
-		{"a bad checksum in TCP", stack{ip(layers.IPv4{}), &layers.TCP{SrcPort: 4000, DstPort: 81, SYN: true}}, flip(udpAt+16, 0x55),
+		{"a bad checksum in UDP by IPv6", stack{r.ip6(), udp(), data}, flip(14+40+6, 0x55), BeDropped(Reason("UDP_CSUM"), At(r.server))},
+		{"a bad checksum in TCP", stack{r.ip(layers.IPv4{}), &layers.TCP{SrcPort: 4000, DstPort: 81, SYN: true}}, flip(udpAt+16, 0x55),
 			BeDropped(Reason("TCP_CSUM"), At(r.server))},
-		{"a bad checksum in ICMP", stack{ip(layers.IPv4{}), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0)}, data}, flip(udpAt+2, 0x55),
+		{"a bad checksum in ICMP", stack{r.ip(layers.IPv4{}), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0)}, data}, flip(udpAt+2, 0x55),
 			BeDropped(At(r.server))},
 		{"another version", datagram, header(func(header []byte) { header[0] = 0x55 }), BeDropped(Reason("IP_INHDR"), At(r.router))},
 		{"a header of four words", datagram, header(func(header []byte) { header[0] = 0x44 }), BeDropped(Reason("IP_INHDR"), At(r.router))},
@@ -177,24 +174,24 @@ func wrongKinds(r row) []kind {
 			return header(func(header []byte) { binary.BigEndian.PutUint16(header[2:], 24) })(frame[:udpAt+4])
 		}, BeDropped(At(r.server))},
 		{"a datagram that says it is longer", datagram, flip(udpAt+4, 0x55), BeDropped(Reason("PKT_TOO_SMALL"), At(r.server))},
-		{"TTL 1", stack{ip(layers.IPv4{TTL: 1}), udp(), data}, nil, BeDropped(At(r.router), In("ip_forward"))},
+		{"TTL 1", stack{r.ip(layers.IPv4{TTL: 1}), udp(), data}, nil, BeDropped(At(r.router), In("ip_forward"))},
 		{"hop limit 1", stack{&layers.IPv6{DstIP: r.server.Addr6().AsSlice(), HopLimit: 1}, udp(), data}, nil,
 			BeDropped(At(r.router), In("ip6_forward"))},
-		{"the reserved bit of IP", stack{ip(layers.IPv4{Flags: layers.IPv4EvilBit}), udp(), data}, nil, BeDelivered(At(r.server))},
-		{"reserved bits of TCP", stack{ip(layers.IPv4{}), &layers.TCP{SrcPort: 4000, DstPort: 81, SYN: true}}, func(frame []byte) []byte {
+		{"the reserved bit of IP", stack{r.ip(layers.IPv4{Flags: layers.IPv4EvilBit}), udp(), data}, nil, BeDelivered(At(r.server))},
+		{"reserved bits of TCP", stack{r.ip(layers.IPv4{}), &layers.TCP{SrcPort: 4000, DstPort: 81, SYN: true}}, func(frame []byte) []byte {
 			frame[udpAt+12] |= 0x0e
 			sum := udpAt + 16 // adding a bit to a word takes it from the checksum of all
 			binary.BigEndian.PutUint16(frame[sum:], binary.BigEndian.Uint16(frame[sum:])-0x0e00)
 			return frame
 		}, BeDropped(Reason("NO_SOCKET"), At(r.server))},
-		{"a martian source", stack{ip(layers.IPv4{SrcIP: []byte{127, 0, 0, 1}}), udp(), data}, nil, And(BeDropped(At(r.router)), Not(Reach(Forward)))},
-		{"a source route, which nobody follows", stack{ip(layers.IPv4{Options: []layers.IPv4Option{
+		{"a martian source", stack{r.ip(layers.IPv4{SrcIP: []byte{127, 0, 0, 1}}), udp(), data}, nil, And(BeDropped(At(r.router)), Not(Reach(Forward)))},
+		{"a source route, which nobody follows", stack{r.ip(layers.IPv4{Options: []layers.IPv4Option{
 			{OptionType: 131, OptionLength: 7, OptionData: append([]byte{4}, r.router.Addr().AsSlice()...)}, {}}}), udp(), data}, nil,
 			And(BeDropped(At(r.router)), Not(Reach(Forward)))},
-		{"an option that ends outside", stack{ip(layers.IPv4{Options: []layers.IPv4Option{{OptionType: 7, OptionLength: 7, OptionData: []byte{4, 0, 0, 0, 0}}, {}}}),
+		{"an option that ends outside", stack{r.ip(layers.IPv4{Options: []layers.IPv4Option{{OptionType: 7, OptionLength: 7, OptionData: []byte{4, 0, 0, 0, 0}}, {}}}),
 			udp(), data}, func(frame []byte) []byte { return whole(frame, func(header []byte) { header[21] = 99 }) },
 			And(BeDropped(At(r.router)), Not(Reach(Forward)))},
-		{"an extension header that goes on and on", stack{ip6(), &layers.IPv6HopByHop{Options: []*layers.IPv6HopByHopOption{padding()}}, udp(), data},
+		{"an extension header that goes on and on", stack{r.ip6(), &layers.IPv6HopByHop{Options: []*layers.IPv6HopByHopOption{padding()}}, udp(), data},
 			flip(14+40+1, 0xff), BeDropped(At(r.router))},
 		{"another host's", datagram, flip(5, 0x55), BeDropped(Reason("OTHERHOST"), At(r.router))},
 	}
