@@ -1,14 +1,9 @@
 package traffic
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
@@ -56,21 +51,6 @@ var _ = Describe("a burst", func() {
 		took := time.Duration(burst[packets-1].Before - burst[0].Before)
 		Expect(took).To(BeNumerically(">=", (packets-1)*time.Second/2000), "2000 in a second are not sent sooner")
 	})
-
-	It("may be a capture from elsewhere, in which only the stations change", func(ctx SpecContext) {
-		r := newRow()
-		r.lab.Listen(r.server, 8081)
-		file := filepath.Join(GinkgoT().TempDir(), "queries.pcap")
-		capture(file, 3, r.client, r.server)
-
-		packets, err := packet.ReadCapture(file, packet.Frame{Device: "eth0", To: r.router})
-		Expect(err).NotTo(HaveOccurred())
-		trace := r.lab.Trace(ctx)
-		burst := r.lab.Burst(ctx, r.client, packet.Burst{Packets: packets})
-		record := trace.Seal(ctx)
-
-		Expect(record.OfEach(burst)).To(And(HaveLen(3), HaveEach(And(Reach(Forward, At(r.router)), BeDelivered(At(r.server))))))
-	})
 })
 
 var _ = Describe("a program in a node", func() {
@@ -92,24 +72,3 @@ var _ = Describe("a program in a node", func() {
 		Expect(record.Flow(packet.Flow{Proto: unix.IPPROTO_UDP, Local: end(r.client, 0), Remote: end(r.server, 8082)})).To(BeEmpty())
 	})
 })
-
-// capture writes datagrams between the two into a file, as they were seen on a cable of others.
-func capture(file string, n int, from, to *topology.Node) {
-	GinkgoHelper()
-	f, err := os.Create(file)
-	Expect(err).NotTo(HaveOccurred())
-	w := pcapgo.NewWriter(f)
-	Expect(w.WriteFileHeader(65535, layers.LinkTypeEthernet)).To(Succeed())
-	for i := range n {
-		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: from.Addr().AsSlice(), DstIP: to.Addr().AsSlice()}
-		udp := &layers.UDP{SrcPort: 4000, DstPort: 8081}
-		Expect(udp.SetNetworkLayerForChecksum(ip)).To(Succeed())
-		buffer := gopacket.NewSerializeBuffer()
-		Expect(gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-			&layers.Ethernet{SrcMAC: []byte{2, 9, 9, 9, 9, 1}, DstMAC: []byte{2, 9, 9, 9, 9, 2}, EthernetType: layers.EthernetTypeIPv4},
-			ip, udp, gopacket.Payload(fmt.Sprintf("a query with the number %d", i)))).To(Succeed())
-		data := buffer.Bytes()
-		Expect(w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(int64(i), 0), CaptureLength: len(data), Length: len(data)}, data)).To(Succeed())
-	}
-	Expect(f.Close()).To(Succeed())
-}

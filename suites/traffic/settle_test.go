@@ -12,11 +12,12 @@ import (
 	"github.com/waybill-dev/waybill/topology"
 )
 
-var _ = Describe("a lab that is settled by hand", func() {
-	const refusing = `table inet filter {
-		chain input { type filter hook input priority filter; udp dport 8081 drop; }
-	}`
+// refusing is a ruleset that takes none of the packets that specs send.
+const refusing = `table inet filter {
+	chain input { type filter hook input priority filter; udp dport 8081 drop; }
+}`
 
+var _ = Describe("a lab that is settled by hand", func() {
 	// The line holds each packet for a tenth of a second, in which the rules are replaced.
 	// Catches: a return while the packet is in the qdisc, or on the cable.
 	It("has what was sent at its end, before what comes next", func(ctx SpecContext) {
