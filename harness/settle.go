@@ -27,11 +27,11 @@ func (l *Lab) Settle(ctx context.Context) {
 		l.t.Fatalf("settle the lab: no trace is under way, so nobody sees packets end: begin one before they are sent")
 	}
 	settled, err := t.settle(ctx, func() bool { return t.collector.moving() == 0 })
+	if err == nil {
+		err = t.lossless() // first, because a packet whose end was lost does not come to rest
+	}
 	if err == nil && !settled {
 		err = t.unsettled()
-	}
-	if err == nil {
-		err = t.lossless()
 	}
 	if err != nil {
 		fail(l.t, "settle the lab", err)

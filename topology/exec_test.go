@@ -12,7 +12,7 @@ import (
 
 // TestExec: a program sees the node's network and nobody else's, and comes back as it ended.
 func TestExec(t *testing.T) {
-	need(t)
+	need(t, "sh", "cat", "sleep")
 	var n Network
 	a, b := n.Add(Node{Name: "a", Sysctls: map[string]string{"net.ipv4.ip_default_ttl": "7"}}), n.Add(Node{Name: "b"})
 	n.Connect(a, b)
@@ -35,7 +35,7 @@ func TestExec(t *testing.T) {
 }
 
 func TestExecReportsWhatItCannotDo(t *testing.T) {
-	need(t)
+	need(t, "sh", "cat", "sleep")
 	var n, other Network
 	a := n.Add(Node{Name: "a"})
 	running := mustUp(t, &n)
@@ -64,7 +64,7 @@ func TestExecReportsWhatItCannotDo(t *testing.T) {
 
 // TestExecLeavesNoProgram: when its context ends, the program is gone, and so is the output's pipe.
 func TestExecLeavesNoProgram(t *testing.T) {
-	need(t)
+	need(t, "sh", "cat", "sleep")
 	var n Network
 	a := n.Add(Node{Name: "a"})
 	running := mustUp(t, &n)
