@@ -49,9 +49,10 @@ test-suites: setup matrix ## the suites in VMs with a stock kernel; the report i
 test-matrix: setup matrix ## the suites under every kernel of the matrix
 	@$(MATRIX) $(KERNELS:%=--kernel %) $(STABLE:%=--stable %) $(SUITES)
 
-mutation: setup ## change an example by one word at a time: each must turn a spec red, for the right reason
+mutation: setup ## change examples by one word at a time: each must turn a spec red, for the right reason
 	go test -v -count=1 ./suites/mutation \
 		-exec '$(abspath $(BUILD))/waybill vm --kernel $(KERNEL) --env CI=true --env WAYBILL_STRICT=1 --bin nft --'
+	go run ./ci/mutate --waybill $(BUILD)/waybill --kernel $(KERNEL) suites/examples
 
 flake: setup matrix ## everything under the stable kernel, TIMES times (20), with eight processes at once: one failure ends it
 	@for n in $$(seq $(TIMES)); do \

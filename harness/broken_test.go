@@ -124,13 +124,16 @@ func TestRingAndReader(t *testing.T) {
 	}
 	trace.collector.mu.Unlock()
 	trace.patience = 0 // a packet whose end was lost does not come to rest
+	err := x.failure(func() { x.lab.Settle(t.Context()) })
+	qt.Check(t, qt.ErrorIs(err, journey.ErrInconclusive))
+	qt.Check(t, qt.ErrorMatches(err, `INCONCLUSIVE: settle the lab: .*records lost: the ring buffer was full \(\d+ times?\).*`))
 	j := trace.Seal(t.Context()).Of(first)
 	inconclusiveBecause(t, j, `records lost: the ring buffer was full \(\d+ times?\)`)
 
 	trace = x.lab.Trace(t.Context())
 	x.send(t)
 	qt.Assert(t, qt.IsNil(o.tracker.Close()))
-	err := x.failure(func() { trace.Seal(t.Context()) })
+	err = x.failure(func() { trace.Seal(t.Context()) })
 	qt.Check(t, qt.ErrorIs(err, journey.ErrInconclusive))
 	qt.Check(t, qt.ErrorMatches(err, "INCONCLUSIVE: seal the trace: wait for the tracker's records: the tracker is closed"))
 	err = x.failure(func() { x.lab.Trace(t.Context()) })

@@ -162,6 +162,19 @@ func (l *Lab) Send(ctx context.Context, from *topology.Node, p packet.Packet) *p
 	return sent
 }
 
+// Burst sends many packets from a node, each by a socket of its own: see [packet.SendBurst]. [Record.OfEach] has their journeys.
+func (l *Lab) Burst(ctx context.Context, from *topology.Node, b packet.Burst) []*packet.Sent {
+	l.t.Helper()
+	all, err := packet.SendBurst(ctx, l.running.In(from), b)
+	if err != nil {
+		l.t.Fatalf("send packets from %s: %v", from, err)
+	}
+	for _, sent := range all {
+		l.keep(sent)
+	}
+	return all
+}
+
 // Listen opens a UDP socket on a node, so that datagrams to the port are delivered. It is closed with the lab.
 func (l *Lab) Listen(on *topology.Node, port uint16) *packet.Listener {
 	l.t.Helper()
@@ -256,6 +269,17 @@ func (l *Lab) Do(node *topology.Node, f func() error) {
 	if err := l.running.Do(node, f); err != nil {
 		l.t.Fatalf("in %s: %v", node, err)
 	}
+}
+
+// Exec runs a program in a node's network namespace, waits for it, and returns what it wrote and how it ended; that it failed does
+// not end the test. Its packets are found by where they go, with [Record.Flow].
+func (l *Lab) Exec(ctx context.Context, node *topology.Node, program string, args ...string) topology.Output {
+	l.t.Helper()
+	output, err := l.running.Exec(ctx, node, program, args...)
+	if err != nil {
+		l.t.Fatalf("%v", err)
+	}
+	return output
 }
 
 // Addr returns a node's primary IPv4 address.

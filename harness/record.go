@@ -35,9 +35,20 @@ func (r *Record) Of(sent *packet.Sent) *journey.Journey {
 	return j
 }
 
+// OfEach returns the journeys of packets that the test sent, such as those of a burst, in the order given, as Of does for one.
+func (r *Record) OfEach(sent []*packet.Sent) []*journey.Journey {
+	r.lab.t.Helper()
+	journeys := make([]*journey.Journey, len(sent))
+	for i, s := range sent {
+		journeys[i] = r.Of(s)
+	}
+	return journeys
+}
+
 // Flow returns the journeys of all packets of the flow that a packet or a connection belongs to, both ways, in order of first
 // sight: the answers too, whoever sent them, and what retransmissions there were. It goes by the protocol, the addresses and the
-// ports that the sender sees, so of another socket with the same five-tuple it has the packets as well.
+// ports that the sender sees, so of another socket with the same five-tuple it has the packets as well. A [packet.Flow] finds those
+// that no socket of the test sent.
 func (r *Record) Flow(of interface {
 	Endpoints() (proto uint8, local, remote netip.AddrPort)
 }) []*journey.Journey {

@@ -11,8 +11,10 @@ import (
 
 	"github.com/waybill-dev/waybill/bpf"
 	"github.com/waybill-dev/waybill/harness"
+	"github.com/waybill-dev/waybill/internal/leak"
 	"github.com/waybill-dev/waybill/journey"
 	"github.com/waybill-dev/waybill/packet"
+	"github.com/waybill-dev/waybill/topology"
 )
 
 // onTracepoints has the test's labs do without function probes, as on a kernel that allows none.
@@ -102,4 +104,35 @@ func BenchmarkOpen(b *testing.B) {
 		qt.Assert(b, qt.IsNil(harness.Shutdown()))
 		qt.Assert(b, qt.IsNil(harness.Open(b.Context())))
 	}
+}
+
+// TestSkipsWhatTheKernelLacks: a network that needs what the kernel does not have skips its test and says what that is, or fails it
+// where nothing may be skipped; nothing is left either way.
+func TestSkipsWhatTheKernelLacks(t *testing.T) {
+	onTracepoints(t)
+	before, err := leak.Take()
+	qt.Assert(t, qt.IsNil(err))
+	run := func() error {
+		return harness.Run(func(t harness.T) {
+			p := newPair()
+			p.server.Sysctls = map[string]string{"net.ipv4.no_such_setting": "1"}
+			harness.New(t, &p.net)
+		})
+	}
+	const because = "this test needs a feature of the kernel: bring up network: node server: this kernel has no " +
+		`setting net.ipv4.no_such_setting \(module unknown\): no such file or directory`
+	t.Setenv(harness.StrictEnv, "0")
+	skipped := run()
+	qt.Check(t, qt.ErrorIs(skipped, harness.ErrSkipped))
+	qt.Check(t, qt.ErrorMatches(skipped, "skipped: "+because))
+	t.Setenv(harness.StrictEnv, "1")
+	failed := run()
+	qt.Check(t, qt.IsFalse(errors.Is(failed, harness.ErrSkipped)))
+	qt.Check(t, qt.ErrorMatches(failed, because))
+	missing, ok := errors.AsType[*topology.UnsupportedError](failed)
+	qt.Assert(t, qt.IsTrue(ok))
+	qt.Check(t, qt.Equals(missing.Feature, "setting net.ipv4.no_such_setting"))
+	left, err := before.Left()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(left, 0), qt.Commentf("%v", left))
 }

@@ -3,7 +3,6 @@ package harness
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -36,7 +35,7 @@ type Trace struct {
 	lab       *Lab
 	collector *collector
 	observer  *bpf.Observer
-	mark      uint64
+	mark      uint64 // 0 until it is set
 	before    bpf.Account
 	patience  time.Duration
 	plain     func() // ends the telling of metadata; nil if it was not asked for
@@ -132,10 +131,14 @@ func (t *Trace) setMark(ctx context.Context) (err error) {
 	if t.before, err = t.lab.scope.Begin(); err != nil {
 		return err
 	}
-	if t.mark, err = t.lab.observatory.tracker.Barrier(ctx); err != nil {
+	mark, err := t.lab.observatory.tracker.Barrier(ctx)
+	if err != nil {
 		return err
 	}
-	t.collector.begin(t.mark)
+	t.collector.begin(mark)
+	t.lab.mu.Lock() // another goroutine may be looking for a trace to settle
+	t.mark = mark
+	t.lab.mu.Unlock()
 	return nil
 }
 
@@ -170,7 +173,7 @@ func (t *Trace) Seal(ctx context.Context) *Record {
 
 func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 	l := t.lab
-	settled, err := t.settle(ctx)
+	settled, err := t.settle(ctx, t.collector.freeze)
 	if err != nil {
 		return nil, err
 	}
@@ -232,41 +235,6 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 	return record, nil
 }
 
-// settle waits for the packets' own ends. Everything that the test sent has been recorded when the first barrier is
-// through, and a packet that causes another is alive until that other one is: so when none is moving, and a second
-// barrier finds it so still, nothing is on its way.
-func (t *Trace) settle(ctx context.Context) (bool, error) {
-	tracker := t.lab.observatory.tracker
-	patience := time.NewTimer(t.patience)
-	defer patience.Stop()
-	leave, err := tracker.Attend()
-	if err != nil {
-		return false, err
-	}
-	defer leave()
-	quiet := 0
-	for {
-		if _, err := tracker.Barrier(ctx); err != nil {
-			return false, err
-		}
-		if t.collector.moving() == 0 {
-			if quiet++; quiet >= 2 && t.collector.freeze() {
-				return true, nil
-			}
-			continue
-		}
-		for quiet = 0; t.collector.moving() > 0; {
-			select {
-			case <-t.collector.changed:
-			case <-patience.C:
-				return false, nil
-			case <-ctx.Done():
-				return false, fmt.Errorf("wait for the packets to settle: %w", ctx.Err())
-			}
-		}
-	}
-}
-
 // collector takes observations on the tracker's goroutine and lets another one wait for them.
 type collector struct {
 	changed chan struct{} // holds one token if something was added since it was last taken
@@ -307,6 +275,13 @@ func (c *collector) moving() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.assembler.Moving()
+}
+
+// movingJourneys describes the packets that have not come to their end or to rest.
+func (c *collector) movingJourneys(nodes map[uint64]string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.assembler.MovingJourneys(nodes)
 }
 
 // freeze takes nothing more, unless something moves at this very moment: a packet of the kernel's own, say, that has just

@@ -73,12 +73,14 @@ func (a *Assembler) Add(o *Observation) {
 // Moving returns the number of branches that have neither ended nor rest in a known place.
 func (a *Assembler) Moving() int { return a.moving }
 
-// MovingJourneys describes the packets of which a branch is still moving, one line each, in order of first sight.
-func (a *Assembler) MovingJourneys() []string {
+// MovingJourneys describes the packets of which a branch is still moving, and where they are, one line each, in order of first
+// sight. Nodes are the names of the namespaces, by cookie.
+func (a *Assembler) MovingJourneys(nodes map[uint64]string) []string {
 	var lines []string
 	for _, p := range a.order {
 		if p.moving > 0 {
-			lines = append(lines, p.journey(nil).Summary())
+			j := p.journey(nodes)
+			lines = append(lines, j.Flow()+": "+j.Sentence())
 		}
 	}
 	return lines

@@ -399,7 +399,7 @@ func TestOutcomes(t *testing.T) {
 			a := NewAssembler(0)
 			play(t, a, test.script)
 			qt.Check(t, qt.Equals(a.Moving(), test.moving))
-			qt.Check(t, qt.HasLen(a.MovingJourneys(), min(test.moving, 1)))
+			qt.Check(t, qt.HasLen(a.MovingJourneys(nil), min(test.moving, 1)))
 			qt.Check(t, qt.Equals(fates(a), test.want))
 		})
 	}

@@ -141,8 +141,8 @@ func (r *Record) Annotate(f func(*Event)) {
 func (r *Record) All() []*Journey { return r.Journeys }
 
 // Flow returns the journeys of the packets of a flow, both ways, in order of first sight: of those that had, at some place where
-// they were seen, this protocol and these ends. So a flow is found by the ends that one side sees, whatever NAT makes of them
-// on the way.
+// they were seen, this protocol and these ends; a port of 0 is any. So a flow is found by the ends that one side sees, whatever
+// NAT makes of them on the way.
 func (r *Record) Flow(proto uint8, local, remote netip.AddrPort) []*Journey {
 	var found []*Journey
 	for _, j := range r.Journeys {
@@ -151,6 +151,15 @@ func (r *Record) Flow(proto uint8, local, remote netip.AddrPort) []*Journey {
 		}
 	}
 	return found
+}
+
+// end is an address and a port where a packet comes from or goes to.
+type end netip.AddrPort
+
+// is says whether it is the one that is meant, with any port if that is 0.
+func (e end) is(meant netip.AddrPort) bool {
+	is := netip.AddrPort(e)
+	return is == meant || meant.Port() == 0 && is.Addr() == meant.Addr()
 }
 
 // between says whether a packet went from one of these ends to the other.
@@ -162,8 +171,8 @@ func (p *Packet) between(proto uint8, a, b netip.AddrPort) bool {
 	if !ok || h.Proto != proto {
 		return false
 	}
-	src, dst := netip.AddrPortFrom(h.Src, h.SrcPort), netip.AddrPortFrom(h.Dst, h.DstPort)
-	return src == a && dst == b || src == b && dst == a
+	src, dst := end(netip.AddrPortFrom(h.Src, h.SrcPort)), end(netip.AddrPortFrom(h.Dst, h.DstPort))
+	return src.is(a) && dst.is(b) || src.is(b) && dst.is(a)
 }
 
 // Of returns the journey of a packet that the test sent. If the kernel made several of it, fragments or segments, it is that of

@@ -1,6 +1,7 @@
 package journey
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -134,4 +135,22 @@ func TestArmed(t *testing.T) {
 	qt.Check(t, qt.IsFalse(e.Armed("ip_forward")))
 	e = nil
 	qt.Check(t, qt.IsFalse(e.Armed("ip_rcv")))
+}
+
+func TestEnd(t *testing.T) {
+	at := netip.MustParseAddrPort
+	for _, test := range []struct {
+		is, meant netip.AddrPort
+		want      bool
+	}{
+		{at("10.0.0.1:53"), at("10.0.0.1:53"), true},
+		{at("10.0.0.1:53"), at("10.0.0.1:0"), true},
+		{at("10.0.0.1:53"), at("10.0.0.1:54"), false},
+		{at("10.0.0.1:0"), at("10.0.0.1:53"), false},
+		{at("10.0.0.1:53"), at("10.0.0.2:0"), false},
+		{at("10.0.0.1:53"), netip.AddrPort{}, false},
+		{at("[fd00::1]:53"), at("[fd00::1]:0"), true},
+	} {
+		qt.Check(t, qt.Equals(end(test.is).is(test.meant), test.want), qt.Commentf("%v, meant %v", test.is, test.meant))
+	}
 }

@@ -1,7 +1,8 @@
 // Package packet describes packets, sends them and receives them.
 //
-// A packet is described by a value: [UDP], [TCP] for a segment made by hand, [Echo], [IPPacket], [Frame] or [ARP]. [Send] makes it, in a network namespace of the caller's choice, and
-// returns a [Sent] by which an observer can recognise it: the cookie of the sending socket, and when it was sent.
+// A packet is described by a value: [UDP], [TCP] for a segment made by hand, [Echo], [IPPacket], [Frame] or [ARP]. [Send] makes it,
+// in a network namespace of the caller's choice, and returns a [Sent] by which an observer can recognise it: the cookie of the
+// sending socket, and when it was sent. [SendBurst] sends many, at a rate, and [ReadCapture] makes packets of a file.
 //
 //	in := func(f func() error) error { return running.Do(client, f) }
 //	sent, err := packet.Send(ctx, in, packet.UDP{To: server, DstPort: 8080, Payload: []byte("hey")})

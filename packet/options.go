@@ -52,3 +52,11 @@ func (o Options) apply(fd, family int) error {
 	}
 	return errors.Join(errs...)
 }
+
+// tooLong adds to the kernel's answer what it leaves out.
+func (o Options) tooLong(err error) error {
+	if o.DontFragment && errors.Is(err, unix.EMSGSIZE) {
+		return fmt.Errorf("%w: the packet is larger than the MTU, and DontFragment is set: send less, or leave it out", err)
+	}
+	return err
+}

@@ -50,8 +50,9 @@ func ParsePort(text string) (uint16, error) {
 // package opens sockets: topology's Running.Do for one node fits.
 type In func(f func() error) error
 
-// Packet is a description of something to send: [UDP], [TCP], [Echo], [IPPacket], [Frame] or [ARP].
+// Packet is a description of something to send: [UDP], [TCP], [Echo], [IPPacket], [Frame] or [ARP]. It prints itself in one line.
 type Packet interface {
+	fmt.Stringer
 	// validate reports what is wrong with the description.
 	validate() error
 	// open makes the socket, inside the namespace, up to the point where it can send.

@@ -3,8 +3,10 @@ package packet
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -250,7 +252,8 @@ func TestFrame(t *testing.T) {
 	sent := mustSend(t, near, Frame{Device: "eth0", Layers: all})
 	qt.Assert(t, qt.IsNil(sent.Err))
 	p := sniff(t, tap, func(p gopacket.Packet) bool { return strings.HasSuffix(string(p.Data()), "tagged") })
-	qt.Check(t, qt.Equals(sent.String(), "frame on eth0: 02:00:00:00:00:01 > 02:00:00:00:00:02 type 0x8100 len 52"))
+	qt.Check(t, qt.Equals(sent.String(), "frame on eth0: 02:00:00:00:00:01 > 02:00:00:00:00:02 type 0x8100, VLAN 7, "+
+		"IPv4 10.0.0.9 > 10.0.0.2, UDP 1 > 2, 6 bytes, len 52"))
 	qt.Check(t, qt.HasLen(p.Data(), 48)) // the tag travels beside the frame
 
 	bytes := append(append(append([]byte{}, dst...), src...), 0x88, 0xb5, 'r', 'a', 'w')
@@ -263,6 +266,64 @@ func TestFrame(t *testing.T) {
 	mustSend(t, near, Frame{Device: "eth0", Layers: wrong, Exactly: true})
 	p = sniff(t, tap, func(p gopacket.Packet) bool { return strings.HasSuffix(string(p.Data()), "tagged") })
 	qt.Check(t, qt.Equals(binary.BigEndian.Uint16(p.Data()[14+10:]), 0xdead))
+}
+
+// What a frame to a station does not say follows from the device, from the station, and from its layers.
+func TestFrameToAStation(t *testing.T) {
+	near, far := newPair(t)
+	tap := mustTap(t, far)
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	send := func(f Frame) (gopacket.Packet, error) {
+		f.Device, f.To = "eth0", station{ip("10.0.0.2"), mac}
+		sent, err := Send(t.Context(), near, f)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { qt.Check(t, qt.IsNil(sent.Close())) }()
+		qt.Assert(t, qt.IsNil(sent.Err))
+		return sniff(t, tap, func(p gopacket.Packet) bool { return strings.Contains(string(p.Data()), "derived") }), nil
+	}
+	udp := func() *layers.UDP { return &layers.UDP{SrcPort: 1, DstPort: 2} }
+	all := []gopacket.SerializableLayer{&layers.IPv4{}, udp(), gopacket.Payload("derived")}
+	p, err := send(Frame{Layers: all})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.Equals(p.LinkLayer().(*layers.Ethernet).DstMAC.String(), mac.String()))
+	header := p.NetworkLayer().(*layers.IPv4)
+	qt.Check(t, qt.Equals(fmt.Sprint(header.Version, header.IHL, header.Length, header.TTL, header.Protocol, header.SrcIP, header.DstIP),
+		"4 5 35 64 UDP 10.0.0.1 10.0.0.2"))
+	qt.Check(t, qt.Equals(gopacket.ComputeChecksum(p.Data()[14:34], 0)%0xffff, 0))
+	qt.Check(t, qt.Equals(p.TransportLayer().(*layers.UDP).Length, 15))
+	qt.Check(t, qt.DeepEquals(all[0].(*layers.IPv4), &layers.IPv4{})) // the description is as it was
+
+	p, err = send(Frame{Layers: []gopacket.SerializableLayer{&layers.Dot1Q{VLANIdentifier: 7}, &layers.IPv6{DstIP: net.ParseIP("fd00::2")},
+		&layers.IPv6Fragment{Identification: 1}, udp(), gopacket.Payload("derived")}})
+	qt.Assert(t, qt.IsNil(err))
+	six := p.NetworkLayer().(*layers.IPv6)
+	qt.Check(t, qt.Equals(fmt.Sprint(six.Version, six.Length, six.HopLimit, six.NextHeader, six.SrcIP), "6 23 64 IPv6Fragment fd00::1"))
+	qt.Check(t, qt.Equals(p.Layer(layers.LayerTypeIPv6Fragment).(*layers.IPv6Fragment).NextHeader, layers.IPProtocolUDP))
+
+	p, err = send(Frame{Layers: all, Spoil: func(frame []byte) []byte { return append(frame[:34], "derived"...) }})
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(p.Data(), 34+7))
+
+	for _, test := range []struct {
+		frame Frame
+		want  string
+	}{
+		{Frame{Layers: all, Exactly: true},
+			"send frame: both To and Exactly are given: give an Ethernet layer instead of To, or Spoil instead of Exactly"},
+		{Frame{Layers: append([]gopacket.SerializableLayer{&layers.Ethernet{}}, all...)}, "send frame: both To and an Ethernet layer are given: give one"},
+		{Frame{Layers: []gopacket.SerializableLayer{gopacket.Payload("x")}},
+			"send frame: nobody knows the EtherType of Payload: begin Layers with Ethernet, and leave To out"},
+		{Frame{Data: []byte("short")}, "send frame: it has 5 bytes: an Ethernet header alone has 14"},
+		{Frame{Layers: all, Spoil: func([]byte) []byte { return nil }}, "send frame: it has 0 bytes: an Ethernet header alone has 14"},
+	} {
+		_, err := send(test.frame)
+		qt.Assert(t, qt.IsNotNil(err))
+		qt.Check(t, qt.Equals(err.Error(), test.want))
+	}
+	_, err = Send(t.Context(), near, Frame{Device: "eth0", To: station{ip("192.0.2.1"), mac}, Layers: all})
+	qt.Check(t, qt.ErrorMatches(err, "send frame: 192.0.2.1, To, has no address on a subnet of eth0: give a node on its cable, or an Ethernet layer"))
 }
 
 func TestARP(t *testing.T) {
@@ -295,7 +356,12 @@ func TestUDPSegmentsAndFragments(t *testing.T) {
 
 		whole := mustSend(t, near, UDP{To: to, DstPort: l.Port(), Payload: make([]byte, 5000), Options: Options{DontFragment: true}})
 		qt.Check(t, qt.ErrorIs(whole.Err, error(unix.EMSGSIZE)))
+		qt.Check(t, qt.Equals(whole.Err.Error(), fmt.Sprintf("send to %s: message too long: "+
+			"the packet is larger than the MTU, and DontFragment is set: send less, or leave it out", netip.AddrPortFrom(to.Addr(), l.Port()))))
 	}
+	long := mustSend(t, near, Frame{Device: "eth0", Data: make([]byte, 1515+4)}) // room for a VLAN's tag is always there
+	qt.Check(t, qt.Equals(long.Err.Error(),
+		"send on eth0: message too long: the frame of 1519 bytes is larger than the device's MTU and an Ethernet header"))
 }
 
 func TestUDPToManyAtOnce(t *testing.T) {

@@ -82,3 +82,15 @@ func (s *Sent) Endpoints() (proto uint8, local, remote netip.AddrPort) {
 
 // SocketCookie is [Sent.Cookie]: what a record finds the packet's journey by.
 func (s *Sent) SocketCookie() uint64 { return s.Cookie }
+
+// Flow is the two ends between which packets go, and their IP protocol, where no socket of the test is known that sent them: such
+// as those of a program. A port of 0 is any.
+type Flow struct {
+	Proto         uint8
+	Local, Remote netip.AddrPort
+}
+
+// Endpoints are the flow's ends and its protocol.
+func (f Flow) Endpoints() (proto uint8, local, remote netip.AddrPort) {
+	return f.Proto, f.Local, f.Remote
+}

@@ -113,7 +113,7 @@ func (u UDP) open(sent *Sent) (err error) {
 
 func (u UDP) send(sent *Sent) error {
 	if err := sent.socket.write(u.Payload); err != nil {
-		return fmt.Errorf("send to %s: %w", sent.Remote, err)
+		return fmt.Errorf("send to %s: %w", sent.Remote, u.Options.tooLong(err))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -190,6 +191,19 @@ func (node *Node) primary(family func(netip.Addr) bool) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// MACIn is the Ethernet address of the end of a link that has an address in a subnet, known before the network is up; nil if none
+// has. With it a node can be what a frame of package packet goes to.
+func (node *Node) MACIn(subnet netip.Prefix) net.HardwareAddr {
+	for _, i := range node.Interfaces() {
+		for _, prefix := range append(i.prefixes(), i.LinkLocal) {
+			if subnet.Contains(prefix.Addr()) {
+				return net.HardwareAddr(i.MAC[:])
+			}
+		}
+	}
+	return nil
 }
 
 // Interfaces are the ends of the node's links: eth0, eth1 … Nodes and links that are added later do not change their

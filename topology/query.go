@@ -36,13 +36,9 @@ type Counters struct {
 
 // Devices returns the node's devices as they are now, the loopback included, in order of their index.
 func (r *Running) Devices(node *Node) ([]DeviceState, error) {
-	rn, err := r.lookup(node)
+	rn, links, err := r.links(node)
 	if err != nil {
 		return nil, err
-	}
-	links, err := rn.route.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("node %s: list devices: %w", node, err)
 	}
 	addresses, err := rn.route.AddrList(nil, unix.AF_UNSPEC)
 	if err != nil {
@@ -71,6 +67,19 @@ func (r *Running) Devices(node *Node) ([]DeviceState, error) {
 		states = append(states, state)
 	}
 	return states, nil
+}
+
+// links are the node's devices as netlink has them.
+func (r *Running) links(node *Node) (*runningNode, []netlink.Link, error) {
+	rn, err := r.lookup(node)
+	if err != nil {
+		return nil, nil, err
+	}
+	links, err := rn.route.LinkList()
+	if err != nil {
+		return nil, nil, fmt.Errorf("node %s: list devices: %w", node, err)
+	}
+	return rn, links, nil
 }
 
 // Device returns one device of the node as it is now.

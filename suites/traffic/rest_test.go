@@ -201,9 +201,15 @@ func segmentOf(j *journey.Journey) (length uint16, flags byte) {
 // delayed is a client whose packets leave it late, and a server. The client needs no answer to know the server's address.
 func delayed(by time.Duration) (*harness.Lab, *topology.Node, *topology.Node) {
 	GinkgoHelper()
+	return delayedOn(GinkgoTB(), by)
+}
+
+// delayedOn is such a lab of another test than the spec.
+func delayedOn(t harness.T, by time.Duration) (*harness.Lab, *topology.Node, *topology.Node) {
+	t.Helper()
 	var net topology.Network
 	client, server := net.Add(topology.Node{Name: "client"}), net.Add(topology.Node{Name: "server"})
 	net.Connect(client, server, topology.LinkOptions{First: topology.Device{Impair: topology.Impairment{Delay: by}}})
 	client.Neighbours = []topology.Neighbour{{Addr: server}}
-	return harness.New(GinkgoTB(), &net), client, server
+	return harness.New(t, &net), client, server
 }
