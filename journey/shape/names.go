@@ -141,6 +141,7 @@ func (n *names) word(word string) string {
 }
 
 var (
+	icmpWord   = regexp.MustCompile(`^(\S+ > \S+ ICMP(?:v6)?)\b`)
 	tcpFlags   = regexp.MustCompile(` flags \[([^\]]*)\]`)
 	classWord  = regexp.MustCompile(` (?:tos|class) (0x[0-9a-f]+)`)
 	vlanNumber = regexp.MustCompile(`\bvlan (\d+) p \d`)
@@ -155,7 +156,8 @@ func (n *names) packet(p *journey.Packet) string {
 		return title
 	}
 	if t, known := p.ICMPType(); known {
-		return strings.Replace(title, "ICMP", "ICMP "+icmpName(h.Proto, t), 1)
+		// What an error is about follows its name.
+		return icmpWord.ReplaceAllString(title, "$1 "+icmpName(h.Proto, t))
 	}
 	if m := tcpFlags.FindStringSubmatch(p.String()); m != nil && h.Proto == 6 {
 		title += " [" + strings.ReplaceAll(m[1], "P", "") + "]" // when to push is up to timing
@@ -163,11 +165,15 @@ func (n *names) packet(p *journey.Packet) string {
 	return title
 }
 
-// icmpName names the types that ICMP and ICMPv6 have in common.
+// icmpName names a type; those that ICMP and ICMPv6 have in common by the same name.
 func icmpName(proto, t uint8) string {
 	known := map[uint8]string{0: "echo reply", 3: "unreachable", 8: "echo request", 11: "time exceeded", 12: "parameter problem"}
 	if proto == 58 {
-		known = map[uint8]string{129: "echo reply", 1: "unreachable", 128: "echo request", 3: "time exceeded", 4: "parameter problem"}
+		known = map[uint8]string{
+			1: "unreachable", 2: "packet too big", 3: "time exceeded", 4: "parameter problem", 128: "echo request", 129: "echo reply",
+			133: "router solicitation", 134: "router advertisement", 135: "neighbour solicitation", 136: "neighbour advertisement",
+			143: "MLD report",
+		}
 	}
 	if name, ok := known[t]; ok {
 		return name

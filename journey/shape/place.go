@@ -114,7 +114,7 @@ func endOf(o *journey.Outcome, n *names, options Options) Hop {
 	case journey.Dropped:
 		end.Note = reasonOf(o.Event.Drop)
 		if o.Rule != nil && !options.AnyRule {
-			end.Note += " by " + chain(o.Rule.NFT, options) + ", " + rule(o.Rule.NFT, options)
+			end.Note += " by nft " + chain(o.Rule.NFT, options) // the rule has been told by the hop before
 		}
 	}
 	return end

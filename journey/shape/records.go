@@ -50,8 +50,8 @@ func (c *Comparison) Verdict() string {
 
 // Records compares the packets of two records. Packets belong together if they look the same at first sight, in the order in
 // which they were seen. With all, those that kernels send by themselves (ARP, neighbour and router discovery, MLD, IGMP) are
-// compared, too, though a test did not send them. nameA is what a is called in words.
-func Records(a, b *journey.Record, nameA string, all bool, options Options) *Comparison {
+// compared, too, though a test did not send them.
+func Records(a, b *journey.Record, all bool, options Options) *Comparison {
 	c := &Comparison{Different: []Pair{}, OnlyA: []string{}, OnlyB: []string{}, Doubts: []string{}}
 	for _, r := range []*journey.Record{a, b} {
 		side := "a"
@@ -78,7 +78,7 @@ func Records(a, b *journey.Record, nameA string, all bool, options Options) *Com
 			c.Same++
 			continue
 		}
-		pair := Pair{Packet: packet, Number: n + 1, Difference: d, Words: d.Words(nameA)}
+		pair := Pair{Packet: packet, Number: n + 1, Difference: d, Words: d.Words("in a")}
 		if err := d.Inconclusive(); err != nil {
 			pair.Inconclusive = strings.TrimPrefix(err.Error(), journey.ErrInconclusive.Error()+": ")
 		}

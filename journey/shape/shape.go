@@ -107,8 +107,10 @@ func wayOf(j *journey.Journey, branch int, n *names, options Options) Way {
 	probe := journey.Probe{} // of the hop before
 	for _, i := range events(j, branch) {
 		e := &j.Events[i]
-		changes = append(changes, n.changes(e.Packet)...)
 		place, note := placeOf(e, options)
+		if place != string(journey.LocalOut) { // where the header is not finished, and of a tunnel's it may not look like one
+			changes = append(changes, n.changes(e.Packet)...)
+		}
 		if place == "" || slices.Contains(options.Without, place) {
 			continue
 		}
@@ -189,12 +191,21 @@ func (h Hop) line(widths [3]int) string {
 	return strings.TrimRight(line, " ")
 }
 
-// String is the hop in words: "forward in fw on eth0".
+// String is the hop in words: "'local in' in fw on eth0", "dropped in fw on eth0".
 func (h Hop) String() string {
-	if h.Device == "-" {
-		return h.Place + " in " + h.Node
+	place := h.Place
+	if !slices.Contains(ends, journey.OutcomeKind(place)) {
+		place = "'" + place + "'"
 	}
-	return fmt.Sprintf("%s in %s on %s", h.Place, h.Node, h.Device)
+	if h.Device == "-" {
+		return place + " in " + h.Node
+	}
+	return fmt.Sprintf("%s in %s on %s", place, h.Node, h.Device)
+}
+
+// ends are the places of ends.
+var ends = []journey.OutcomeKind{
+	journey.Delivered, journey.Dropped, journey.Consumed, journey.Freed, journey.Merged, journey.Queued, journey.Undetermined,
 }
 
 // oneLine keeps what a ruleset has in a comment from ending the line.
