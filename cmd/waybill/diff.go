@@ -69,8 +69,12 @@ func (c diffCommand) Run(context.Context) error {
 		if c.JSON {
 			continue
 		}
-		if len(pairs) == 1 || one.Verdict != "same" {
+		switch {
+		case c.single():
 			one.print(out)
+		case one.Verdict != "same":
+			one.print(out)
+			fmt.Fprintln(out)
 		}
 	}
 	switch {
@@ -78,8 +82,8 @@ func (c diffCommand) Run(context.Context) error {
 		err = printComparison(out, all[0])
 	case c.JSON:
 		err = printComparison(out, all)
-	case len(pairs) > 1:
-		_, err = fmt.Fprintf(out, "%d pairs of records: the same in %d, different in %d, inconclusive in %d.\n", len(all),
+	case !c.single():
+		_, err = fmt.Fprintf(out, "Records: %d; the same %d, different %d, inconclusive %d.\n", len(all),
 			comingTo(all, "same"), comingTo(all, "different"), comingTo(all, "inconclusive"))
 	}
 	if flushed := out.Flush(); err == nil {
@@ -128,7 +132,7 @@ func (c diffCommand) compare(pathA, pathB string) (compared, error) {
 	options := shape.Options{AnyAddress: c.AnyAddress, AnyRule: c.AnyRule, Without: c.Without}
 	d := shape.Records(a.record, b.record, c.All, options)
 	if a.probes != nil && b.probes != nil && !slices.Equal(a.probes, b.probes) {
-		d.Doubts = append(d.Doubts, fmt.Sprintf("a was collected with %s, and b with %s", probesText(a.probes), probesText(b.probes)))
+		d.Doubts = append(d.Doubts, fmt.Sprintf("A was collected with %s, and B with %s", probesText(a.probes), probesText(b.probes)))
 	}
 	return compared{pathA, pathB, d.Verdict(), d}, nil
 }
@@ -209,23 +213,23 @@ func (d *compared) print(out io.Writer) {
 	line := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	switch {
 	case d.A == "":
-		line("Only b has %s.\n", d.B)
+		line("Only B has %s.", d.B)
 		return
 	case d.B == "":
-		line("Only a has %s.\n", d.A)
+		line("Only A has %s.", d.A)
 		return
 	}
-	line("--- a: %s\n+++ b: %s", d.A, d.B)
+	line("--- A: %s\n+++ B: %s", d.A, d.B)
 	for _, p := range d.Different {
 		number := ""
 		if p.Number > 1 {
 			number = fmt.Sprintf(" (number %d of these)", p.Number)
 		}
 		line("\n%s%s", p.Packet, number)
-		for l := range strings.Lines(p.Difference.String()) {
+		for l := range strings.Lines(p.String()) {
 			line("  %s", strings.TrimSuffix(l, "\n"))
 		}
-		line("In b, %s.", p.Words)
+		line("In B, %s.", p.Words)
 		if p.Inconclusive != "" {
 			line("Whether that is a difference cannot be told: %s.", p.Inconclusive)
 		}
@@ -233,7 +237,7 @@ func (d *compared) print(out io.Writer) {
 	for _, only := range []struct {
 		side    string
 		packets []string
-	}{{"- Only a", d.OnlyA}, {"+ Only b", d.OnlyB}} {
+	}{{"- Only A", d.OnlyA}, {"+ Only B", d.OnlyB}} {
 		if len(only.packets) > 0 {
 			line("\n%s has:", only.side)
 		}
@@ -241,10 +245,10 @@ func (d *compared) print(out io.Writer) {
 			line("    %s", p)
 		}
 	}
-	line("\nThe same happened to %s, something else to %d; only a has %d, only b %d.", packetsText(d.Same), len(d.Different),
+	line("\nThe same happened to %s, something else to %d; only A has %d, only B %d.", packetsText(d.Same), len(d.Different),
 		len(d.OnlyA), len(d.OnlyB))
 	if d.LeftOut != [2]int{} {
-		line("Left out, because kernels send it by themselves (--all compares it): %d of a, %d of b.", d.LeftOut[0], d.LeftOut[1])
+		line("Left out, because kernels send it by themselves (--all compares it): %d of A, %d of B.", d.LeftOut[0], d.LeftOut[1])
 	}
 	if d.Verdict == "inconclusive" {
 		line("INCONCLUSIVE: what is missing may make the difference, or hide one.")
@@ -252,7 +256,6 @@ func (d *compared) print(out io.Writer) {
 			line("  %s.", doubt)
 		}
 	}
-	line("")
 }
 
 func packetsText(n int) string {

@@ -130,10 +130,7 @@ func total(steps []Step) (cost int) {
 		case OnlyA, OnlyB:
 			cost += alone
 		case Changed:
-			cost += otherNote
-			if s.A.Node != s.B.Node || s.A.Device != s.B.Device || s.A.Place != s.B.Place {
-				cost += elsewhere
-			}
+			cost += distance(s.A, s.B)
 		}
 	}
 	return cost

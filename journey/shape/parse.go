@@ -2,6 +2,7 @@ package shape
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -30,7 +31,7 @@ func Parse(text string) (*Shape, error) {
 			s.Ways = append(s.Ways, nil)
 		default:
 			cells := columns.Split(content, 4)
-			if len(cells) < 3 {
+			if len(cells) < 3 || cells[0] == "" {
 				return nil, fmt.Errorf("line %d: a hop is a node, a device and a place, with two spaces between them: %q", number, content)
 			}
 			h := Hop{Node: cells[0], Device: cells[1], Place: cells[2], event: -1}
@@ -48,7 +49,12 @@ func Parse(text string) (*Shape, error) {
 		return nil, fmt.Errorf("read a journey: %w", err)
 	}
 	if s.Packet == "" || len(s.Ways) == 0 {
-		return nil, fmt.Errorf("there is no journey in it")
+		return nil, errors.New("there is no journey in it")
+	}
+	for i, w := range s.Ways {
+		if len(w) == 0 {
+			return nil, fmt.Errorf("way %d has no hops", i+1)
+		}
 	}
 	return s, nil
 }

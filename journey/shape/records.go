@@ -54,9 +54,9 @@ func (c *Comparison) Verdict() string {
 func Records(a, b *journey.Record, all bool, options Options) *Comparison {
 	c := &Comparison{Different: []Pair{}, OnlyA: []string{}, OnlyB: []string{}, Doubts: []string{}}
 	for _, r := range []*journey.Record{a, b} {
-		side := "a"
+		side := "A"
 		if r == b {
-			side = "b"
+			side = "B"
 		}
 		if err := r.Evidence.Incomplete(); err != nil {
 			c.Doubts = append(c.Doubts, side+": "+strings.TrimPrefix(err.Error(), journey.ErrInconclusive.Error()+": "))
@@ -78,7 +78,7 @@ func Records(a, b *journey.Record, all bool, options Options) *Comparison {
 			c.Same++
 			continue
 		}
-		pair := Pair{Packet: packet, Number: n + 1, Difference: d, Words: d.Words("in a")}
+		pair := Pair{Packet: packet, Number: n + 1, Difference: d, Words: d.Words("in A")}
 		if err := d.Inconclusive(); err != nil {
 			pair.Inconclusive = strings.TrimPrefix(err.Error(), journey.ErrInconclusive.Error()+": ")
 		}
