@@ -37,20 +37,10 @@ func Compare(a, b *Shape) *Difference {
 		if w.Lacking {
 			w.Steps = alignHops(pair[0], pair[1])
 		}
-		differs := false
-		for i := range w.Steps {
-			s := &w.Steps[i]
-			switch {
-			case s.Op == OnlyA && !s.Moved && !w.Lacking:
-				s.Untold = untold(s.A, b.evidence)
-			case s.Op == OnlyB && !s.Moved && !w.Lacking:
-				s.Untold = untold(s.B, a.evidence)
-			case s.Op == Changed:
-				s.Untold = vague(s.A, s.B)
-			}
-			differs = differs || s.Op != Same
+		if !w.Lacking {
+			w.doubt(a, b)
 		}
-		if differs {
+		if slices.ContainsFunc(w.Steps, func(s Step) bool { return s.Op != Same }) {
 			d.Ways = append(d.Ways, w)
 		}
 	}
@@ -58,6 +48,41 @@ func Compare(a, b *Shape) *Difference {
 		return nil
 	}
 	return &d
+}
+
+// doubt notes which steps may be due to what was observed.
+func (w *WayDifference) doubt(a, b *Shape) {
+	for i := range w.Steps {
+		s := &w.Steps[i]
+		switch {
+		case s.Op == OnlyA && !s.Moved:
+			s.Untold = untold(s.A, b.evidence)
+		case s.Op == OnlyB && !s.Moved:
+			s.Untold = untold(s.B, a.evidence)
+		case s.Op == Changed:
+			s.Untold = vague(s.A, s.B)
+		}
+	}
+	if i := slices.IndexFunc(w.Steps, func(s Step) bool { return s.B != nil }); b.late && i > 0 {
+		unseen(w.Steps[:i], w.Steps[i].B.Node)
+	}
+	if i := slices.IndexFunc(w.Steps, func(s Step) bool { return s.A != nil }); a.late && i > 0 {
+		unseen(w.Steps[:i], w.Steps[i].A.Node)
+	}
+}
+
+// unseen is what one side has before the other begins, in the node where it does: the kernel makes some packets, as TCP's resets by
+// IPv6, that have neither a socket nor a device by which their namespace is told until they are transmitted.
+func unseen(steps []Step, node string) {
+	for i := range steps {
+		h := steps[i].A
+		if h == nil {
+			h = steps[i].B
+		}
+		if h.Node == node && h.Device == "-" && steps[i].Untold == "" {
+			steps[i].Untold = "it was not known before it had a device"
+		}
+	}
 }
 
 // vague says why two ends that are not called the same may be the same: without function probes less is known.

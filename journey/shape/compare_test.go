@@ -92,6 +92,37 @@ func TestBlind(t *testing.T) {
 	}
 }
 
+// TestLate: a packet that has neither socket nor device is not known before it has, so what came before is not denied.
+func TestLate(t *testing.T) {
+	p := udp(here, there, 40000, 53, 64, 0, 0)
+	long := func(t *trace) *trace {
+		return t.seen([]string{"ip_output-@a", "net:net_dev_start_xmit@a", "ip_rcv_core@b"}, p).end(journey.Released)
+	}
+	short := func(t *trace) *trace {
+		return t.seen([]string{"net:net_dev_start_xmit@a", "ip_rcv_core@b"}, p).end(journey.Released)
+	}
+	elsewhere := func(t *trace) *trace { return t.seen([]string{"ip_rcv_core@b"}, p).end(journey.Released) }
+	sent := func() *trace {
+		t := newTrace()
+		t.Add(&journey.Observation{Kind: journey.Origin, Event: journey.Event{ID: journey.ID{FirstSeen: 1, Head: 1}, SKB: 16, SocketCookie: 5}})
+		return t
+	}
+	a := Of(long(newTrace()).record().Journeys[0], Options{})
+	for _, test := range []struct {
+		name         string
+		b            *trace
+		inconclusive bool
+	}{
+		{"a packet of the kernel's", short(newTrace()), true},
+		{"a packet of a socket", short(sent()), false},
+		{"first seen elsewhere", elsewhere(newTrace()), false},
+	} {
+		b := Of(test.b.record().Journeys[0], Options{})
+		qt.Check(t, qt.Equals(Compare(a, b).Inconclusive() != nil, test.inconclusive), qt.Commentf(test.name))
+		qt.Check(t, qt.Equals(Compare(b, a).Inconclusive() != nil, test.inconclusive), qt.Commentf(test.name))
+	}
+}
+
 // TestFreed: how a packet ended that was only seen to be freed is not known.
 func TestFreed(t *testing.T) {
 	p := udp(here, there, 40000, 53, 64, 0, 0)

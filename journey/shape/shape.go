@@ -29,6 +29,8 @@ type Shape struct {
 	Ways []Way
 
 	evidence *journey.Evidence // nil if it was read from text
+	// late says that the packet may have been under way before it was first seen: none without a device or a socket is.
+	late bool
 }
 
 // Way is what happened to a packet from the beginning to one end of it. The last hop is the end.
@@ -49,7 +51,7 @@ type Hop struct {
 
 // Of brings a journey into the normal form.
 func Of(j *journey.Journey, options Options) *Shape {
-	s := &Shape{Packet: "a packet of unknown content", evidence: j.Evidence}
+	s := &Shape{Packet: "a packet of unknown content", evidence: j.Evidence, late: j.Origin == nil || j.Origin.SocketCookie == 0}
 	names := newNames(j, options)
 	if p := first(j); p != nil {
 		s.Packet = names.packet(p)

@@ -45,7 +45,8 @@ type trace struct {
 
 func newTrace() *trace { return &trace{Assembler: journey.NewAssembler(0)} }
 
-// seen is a packet at functions, each with what it looks like there, in namespaces without names.
+// seen is a packet at functions, each with what it looks like there: f on eth0 in a namespace without a name, f@a in node a, f-@a on
+// no device.
 func (t *trace) seen(at []string, looks ...*journey.Packet) *trace {
 	t.id++
 	for i, function := range at {
@@ -54,9 +55,13 @@ func (t *trace) seen(at []string, looks ...*journey.Packet) *trace {
 			function = name
 			ns = &journey.NetNS{Cookie: 0x10, Inum: 1, Node: node}
 		}
+		dev := &journey.Device{Index: 2, Name: "eth0"}
+		if name, ok := strings.CutSuffix(function, "-"); ok {
+			function, dev = name, nil
+		}
 		t.Add(&journey.Observation{Kind: journey.Seen, Event: journey.Event{
 			ID: journey.ID{FirstSeen: t.id, Head: 1}, SKB: 16 * t.id, Probe: journey.Probe{Kind: journey.Function, Name: function},
-			NetNS: ns, Device: &journey.Device{Index: 2, Name: "eth0"}, Packet: looks[min(i, len(looks)-1)],
+			NetNS: ns, Device: dev, Packet: looks[min(i, len(looks)-1)],
 		}})
 	}
 	return t
