@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -220,18 +221,14 @@ func (d *compared) print(out io.Writer) {
 		return
 	}
 	line("--- A: %s\n+++ B: %s", d.A, d.B)
-	for _, p := range d.Different {
-		number := ""
-		if p.Number > 1 {
-			number = fmt.Sprintf(" (number %d of these)", p.Number)
-		}
-		line("\n%s%s", p.Packet, number)
-		for l := range strings.Lines(p.String()) {
+	for _, g := range d.alike() {
+		line("\n%s%s", g.Packet, g.numbers())
+		for l := range strings.Lines(g.String()) {
 			line("  %s", strings.TrimSuffix(l, "\n"))
 		}
-		line("In B, %s.", p.Words)
-		if p.Inconclusive != "" {
-			line("Whether that is a difference cannot be told: %s.", p.Inconclusive)
+		line("In B, %s.", g.Words)
+		if g.Inconclusive != "" {
+			line("Whether that is a difference cannot be told: %s.", g.Inconclusive)
 		}
 	}
 	for _, only := range []struct {
@@ -256,6 +253,35 @@ func (d *compared) print(out io.Writer) {
 			line("  %s.", doubt)
 		}
 	}
+}
+
+// group is packets that look the same and differ in the same way.
+type group struct {
+	shape.Pair
+	which []string
+}
+
+// alike groups what differs, in order.
+func (d *compared) alike() []*group {
+	var groups []*group
+	found := make(map[string]*group)
+	for _, p := range d.Different {
+		key := p.Packet + "\n" + p.String() + p.Inconclusive
+		if found[key] == nil {
+			found[key] = &group{Pair: p}
+			groups = append(groups, found[key])
+		}
+		found[key].which = append(found[key].which, strconv.Itoa(p.Number))
+	}
+	return groups
+}
+
+// numbers says which of the packets that look the same are meant, if that is not the first alone.
+func (g *group) numbers() string {
+	if len(g.which) == 1 && g.which[0] == "1" {
+		return ""
+	}
+	return " (of these number " + strings.Join(g.which, ", ") + ")"
 }
 
 func packetsText(n int) string {
