@@ -34,12 +34,15 @@ var _ = Describe("a whole journey", func() {
 	It("is the one in a golden file, on every kernel, whatever is the kernel's choice", func(ctx SpecContext) {
 		r := newRow(ruleset)
 		r.lab.Listen(r.server, 8053)
-		for range 2 { // with other identities, times, IP IDs
-			j := r.lab.Follow(ctx, r.client, packet.UDP{To: r.fw, SrcPort: 40000, DstPort: 53})
+		for n := range uint16(2) { // with other identities, times, ports, IP IDs
+			j := r.lab.Follow(ctx, r.client, packet.UDP{To: r.fw, SrcPort: 40000 + n, DstPort: 53})
 			Expect(j).To(MatchGolden("testdata/translated.journey"))
 		}
+		known := r.lab.Follow(ctx, r.client, packet.UDP{To: r.fw, SrcPort: 40000, DstPort: 53})
+		Expect(known).NotTo(MatchGolden("testdata/translated.journey"), "of a known connection the chains of NAT are not asked")
+		Expect(known).To(BeDNATedTo(r.server))
 		r.lab.LoadNFT(ctx, r.fw, `insert rule inet filter forward accept`)
-		j := r.lab.Follow(ctx, r.client, packet.UDP{To: r.fw, SrcPort: 40001, DstPort: 53})
+		j := r.lab.Follow(ctx, r.client, packet.UDP{To: r.fw, SrcPort: 40002, DstPort: 53})
 		Expect(j).NotTo(MatchGolden("testdata/translated.journey"), "another rule let it through")
 		Expect(j).To(BeDelivered())
 	})
