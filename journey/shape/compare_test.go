@@ -1,7 +1,10 @@
 package shape
 
 import (
+	"encoding/json"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -207,4 +210,26 @@ func TestWords(t *testing.T) {
 		all.WriteString(test.name + ": " + d.Words("in a") + "\n" + d.String() + "\n")
 	}
 	golden.Check(t, "words.txt", all.String())
+}
+
+// TestKernels: what Linux 6.1 and 7.3 did otherwise in an example suite, and not what only looks otherwise. The records are those that
+// -waybill.record leaves of the suite's translation of IPv6 prefixes.
+func TestKernels(t *testing.T) {
+	records := make([]*journey.Record, 2)
+	for i, kernel := range []string{"6.1", "7.3"} {
+		text, err := os.ReadFile(filepath.Join("testdata", "kernels", "prefix-"+kernel+".json"))
+		qt.Assert(t, qt.IsNil(err))
+		records[i] = new(journey.Record)
+		qt.Assert(t, qt.IsNil(json.Unmarshal(text, records[i])))
+	}
+	c := Records(records[0], records[1], false, Options{})
+	qt.Check(t, qt.Equals(c.Verdict(), "same"))
+	qt.Check(t, qt.IsTrue(c.Same > 0))
+	c = Records(records[0], records[1], true, Options{})
+	qt.Check(t, qt.Equals(c.Verdict(), "different"))
+	var all strings.Builder
+	for _, p := range c.Different {
+		all.WriteString(p.Packet + "\n" + p.String() + p.Words + "\n\n")
+	}
+	golden.Check(t, "kernels.txt", all.String())
 }
