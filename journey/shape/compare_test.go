@@ -29,7 +29,7 @@ func TestAlign(t *testing.T) {
 		}
 		return w
 	}
-	for range 20000 {
+	for range 3000 {
 		a, b := way(), way()
 		steps := align(a, b)
 		var gotA, gotB Way
