@@ -63,14 +63,23 @@ func Of(j *journey.Journey, options Options) *Shape {
 	return s
 }
 
-func first(j *journey.Journey) *journey.Packet {
+// first is what a packet looks like at first sight. Where TCP gives it to IPv6, it has no header of IP yet: that comes second to any
+// other sight of it.
+func first(j *journey.Journey) (found *journey.Packet) {
 	for i := range j.Events {
-		if p := j.Events[i].Packet; p != nil {
-			return p
+		e := &j.Events[i]
+		if e.Packet != nil && e.Probe.Name != headless {
+			return e.Packet
+		}
+		if found == nil {
+			found = e.Packet
 		}
 	}
-	return nil
+	return found
 }
+
+// headless is a function whose packets have no IP header yet (net/ipv6/ip6_output.c).
+const headless = "ip6_xmit"
 
 // key is the same for ways that are the same.
 func (w Way) key() string {

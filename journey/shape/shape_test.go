@@ -162,6 +162,17 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// TestHeadless: TCP gives IPv6 packets without a header, and they are what they are told to be afterwards.
+func TestHeadless(t *testing.T) {
+	p := udp(here, there, 40000, 53, 64, 0, 0)
+	bare := &journey.Packet{Len: 8, Data: p.Data[20:]}
+	r := newTrace().seen([]string{"ip6_xmit-@a", "ip6_output-@a", "ip6_rcv_core@b"}, bare, p).end(journey.Released).record()
+	s := Of(r.Journeys[0], Options{})
+	qt.Check(t, qt.Equals(s.Packet, "10.0.0.1.* > 10.0.0.2.53 UDP"))
+	other := newTrace().seen([]string{"ip6_output-@a", "ip6_rcv_core@b"}, p).end(journey.Released).record()
+	qt.Check(t, qt.IsNil(Compare(s, Of(other.Journeys[0], Options{}))))
+}
+
 // TestReasons: names of one reason are equal, and one that stood for several equals each of them.
 func TestReasons(t *testing.T) {
 	for _, test := range []struct {
