@@ -238,8 +238,10 @@ func (d *compared) print(out io.Writer) {
 		if len(only.packets) > 0 {
 			line("\n%s has:", only.side)
 		}
-		for _, p := range only.packets {
-			line("    %s", p)
+		for i, p := range only.packets {
+			if n := count(only.packets, p); slices.Index(only.packets, p) == i {
+				line("    %s%s", p, ofThese(n))
+			}
 		}
 	}
 	line("\nThe same happened to %s, something else to %d; only A has %d, only B %d.", packetsText(d.Same), len(d.Different),
@@ -253,6 +255,22 @@ func (d *compared) print(out io.Writer) {
 			line("  %s.", doubt)
 		}
 	}
+}
+
+func count(packets []string, packet string) (n int) {
+	for _, p := range packets {
+		if p == packet {
+			n++
+		}
+	}
+	return n
+}
+
+func ofThese(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d of these)", n)
 }
 
 // group is packets that look the same and differ in the same way.
