@@ -11,6 +11,7 @@ import (
 
 	"github.com/waybill-dev/waybill/internal/nearest"
 	"github.com/waybill-dev/waybill/journey"
+	"github.com/waybill-dev/waybill/journey/shape"
 )
 
 // Option narrows down what a matcher looks for. Each may be given once.
@@ -31,6 +32,7 @@ type expectation struct {
 	which     types.GomegaMatcher
 	times     int
 	anyBranch bool
+	shape     shape.Options
 }
 
 // At says in which node, that is in which network namespace: where the function was reached, where the packet was

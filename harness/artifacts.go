@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -26,6 +27,9 @@ const ArtifactsEnv = "WAYBILL_ARTIFACTS"
 
 // artifactsHostEnv says what that folder is called on the host, for messages: waybill vm sets it.
 const artifactsHostEnv = "WAYBILL_ARTIFACTS_HOST"
+
+// recordFlag is for whoever wants to compare what tests saw: see waybill diff.
+var recordFlag = flag.Bool("waybill.record", false, "leave the records of tests that pass, too, where failed tests leave theirs")
 
 // folder is where a lab's test leaves what it saw, if it fails.
 type folder struct {
@@ -96,16 +100,10 @@ func (l *Lab) leave() error {
 	if l.folder == nil {
 		return nil
 	}
-	if err := os.MkdirAll(l.folder.path, 0o755); err != nil {
-		return fmt.Errorf("leave what the test saw: %w", err)
+	if err := l.makeFolder(); err != nil {
+		return err
 	}
-	l.mu.Lock()
-	records := l.records
-	l.mu.Unlock()
-	var errs []error
-	for n, r := range records {
-		errs = append(errs, l.leaveRecord(n+1, r))
-	}
+	errs := []error{l.leaveRecords()}
 	for _, node := range l.network.Nodes() {
 		errs = append(errs, l.leaveNode(node))
 	}
@@ -114,6 +112,31 @@ func (l *Lab) leave() error {
 		errs = append(errs, l.write("kernel.log", func(w io.Writer) error { return l.kernel.copyTo(w) }))
 	}
 	return errors.Join(errs...)
+}
+
+// leaveRecords writes the journeys of all traces.
+func (l *Lab) leaveRecords() error {
+	l.mu.Lock()
+	records := l.records
+	l.mu.Unlock()
+	if l.folder == nil || len(records) == 0 {
+		return nil
+	}
+	if err := l.makeFolder(); err != nil {
+		return err
+	}
+	var errs []error
+	for n, r := range records {
+		errs = append(errs, l.leaveRecord(n+1, r))
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Lab) makeFolder() error {
+	if err := os.MkdirAll(l.folder.path, 0o755); err != nil {
+		return fmt.Errorf("leave what the test saw: %w", err)
+	}
+	return nil
 }
 
 // leaveRecord writes the journeys of one trace: as JSON, as text, and what each node saw as a capture.

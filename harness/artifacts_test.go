@@ -3,6 +3,7 @@ package harness_test
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -135,6 +136,24 @@ func TestNoArtifacts(t *testing.T) {
 	dropped(t, base, func(ht harness.T) harness.T { return spec{ht, "TestPasses", false, &log} })
 	qt.Check(t, qt.Equals(dropped(t, base, func(ht harness.T) harness.T { return ht }).Evidence.Artifacts, ""))
 	qt.Check(t, qt.HasLen(listed(t, base), 0))
+}
+
+// TestRecords: with the flag, a test that passes leaves its records, and nothing else; it reports nothing.
+func TestRecords(t *testing.T) {
+	needLab(t)
+	qt.Assert(t, qt.IsNil(flag.Set("waybill.record", "true")))
+	t.Cleanup(func() { qt.Check(t, qt.IsNil(flag.Set("waybill.record", "false"))) })
+	var log []string
+	base := t.TempDir()
+	dropped(t, base, func(ht harness.T) harness.T { return spec{ht, "TestRecorded", false, &log} })
+	qt.Check(t, qt.DeepEquals(listed(t, filepath.Join(base, ownFolder(), "TestRecorded")), []string{
+		"record-1-client.pcapng", "record-1-server.pcapng", "record-1.json", "record-1.txt",
+	}))
+	if !testing.Verbose() {
+		qt.Check(t, qt.HasLen(log, 0))
+	}
+	dropped(t, base, func(ht harness.T) harness.T { return ht })
+	qt.Check(t, qt.HasLen(listed(t, filepath.Join(base, ownFolder())), 1), qt.Commentf("what has no name has nowhere to leave it"))
 }
 
 // TestReportEntries: to Ginkgo they are entries of the spec's report.

@@ -68,8 +68,11 @@ func newOn(t T, network *topology.Network, o *observatory) *Lab {
 	t.Cleanup(func() {
 		t.Helper()
 		var errs []error
-		if failed(t) {
+		switch {
+		case failed(t):
 			errs = append(errs, l.leave())
+		case *recordFlag:
+			errs = append(errs, l.leaveRecords())
 		}
 		l.report()
 		if failed(t) && *keepFlag {

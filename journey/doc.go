@@ -61,8 +61,9 @@
 //	  nft        family, table, table_handle, chain, chain_handle, rule_handle, rule_text, comment, verdict, target, policy
 //	branch    skb, parent (index or null), role, auxiliary, taken_at, outcome, events [index], since,
 //	          accepted {after, netns, device}
-//	outcome   kind, event (index), rule_event (index), place, netns, device, last_netns, last_device, unvouched, sentence *
+//	outcome   kind, event (index), rule_event (index), place, netns, device, last_netns, last_device, blind, unvouched,
+//	          sentence *
 //	evidence  complete *, sealed, settled, moving, loss [{cause, count}], probes [{kind, name}],
 //	          milestones {name: {probes, blind}}, nodes {cookie: name}, devices, chains {cookie: [name]},
-//	          reasons, sockets, artifacts, unvouched {cookie: why}
+//	          reasons, sockets, artifacts, no_functions, unvouched {cookie: why}
 package journey

@@ -83,6 +83,7 @@ type (
 		Device     *Device     `json:"device,omitempty"`
 		LastNetNS  *NetNS      `json:"last_netns,omitempty"`
 		LastDevice *Device     `json:"last_device,omitempty"`
+		Blind      bool        `json:"blind,omitempty"`
 		Unvouched  string      `json:"unvouched,omitempty"`
 		Sentence   string      `json:"sentence"`
 	}
@@ -220,7 +221,7 @@ func branchToJSON(b *Branch, indices map[*Event]int) branchJSON {
 		Events: append([]int{}, b.Events...), Since: b.Since, Accepted: b.Accepted,
 		Outcome: outcomeJSON{
 			Kind: o.Kind, Place: o.Place, NetNS: o.NetNS, Device: o.Device, LastNetNS: o.LastNetNS,
-			LastDevice: o.LastDevice, Unvouched: o.Unvouched, Sentence: o.String(),
+			LastDevice: o.LastDevice, Blind: o.Blind, Unvouched: o.Unvouched, Sentence: o.String(),
 		},
 	}
 	if b.Parent >= 0 {
@@ -243,7 +244,7 @@ func (in *branchJSON) branch(events []Event, branches int) (Branch, error) {
 		Since: in.Since, Accepted: in.Accepted,
 		Outcome: Outcome{
 			Kind: o.Kind, Place: o.Place, NetNS: o.NetNS, Device: o.Device, LastNetNS: o.LastNetNS,
-			LastDevice: o.LastDevice, Unvouched: o.Unvouched,
+			LastDevice: o.LastDevice, Blind: o.Blind, Unvouched: o.Unvouched,
 		},
 	}
 	if len(in.Events) == 0 {

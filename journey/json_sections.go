@@ -310,6 +310,7 @@ type evidenceJSON struct {
 	Sockets    []hexNumber[uint64]            `json:"sockets,omitempty"`
 	Reasons    []string                       `json:"reasons,omitempty"`
 	Artifacts  string                         `json:"artifacts,omitempty"`
+	NoFuncs    string                         `json:"no_functions,omitempty"`
 	Unvouched  map[hexNumber[uint64]]string   `json:"unvouched,omitempty"`
 }
 
@@ -323,7 +324,7 @@ func (e *Evidence) MarshalJSON() ([]byte, error) {
 	out := evidenceJSON{
 		Complete: e.Incomplete() == nil, Sealed: e.Sealed, Settled: e.Settled, Moving: e.Moving, Loss: []lossJSON{},
 		Nodes: hexKeys(e.Nodes), Reasons: e.Reasons, Unvouched: hexKeys(e.Unvouched),
-		Devices: hexKeys(e.Devices), Chains: hexKeys(e.Chains), Artifacts: e.Artifacts,
+		Devices: hexKeys(e.Devices), Chains: hexKeys(e.Chains), Artifacts: e.Artifacts, NoFuncs: e.NoFunctions,
 	}
 	for _, l := range e.Loss {
 		out.Loss = append(out.Loss, lossJSON(l))
@@ -356,7 +357,7 @@ func (e *Evidence) UnmarshalJSON(data []byte) error {
 	*e = Evidence{
 		Sealed: in.Sealed, Settled: in.Settled, Moving: in.Moving, Nodes: plainKeys(in.Nodes), Reasons: in.Reasons,
 		Unvouched: plainKeys(in.Unvouched), Devices: plainKeys(in.Devices), Chains: plainKeys(in.Chains),
-		Artifacts: in.Artifacts,
+		Artifacts: in.Artifacts, NoFunctions: in.NoFuncs,
 	}
 	for _, l := range in.Loss {
 		e.Loss = append(e.Loss, Loss(l))

@@ -104,10 +104,16 @@ func TestEverythingJSON(t *testing.T) {
 
 var unexported = cmp.Options{cmp.AllowUnexported(Record{}, Branch{}, netip.Addr{}), cmpopts.IgnoreUnexported(Journey{}), cmpopts.IgnoreTypes(kin{})}
 
+func withoutFunctions() Evidence {
+	evidence := complete()
+	evidence.NoFunctions = "the kernel is locked down"
+	return evidence
+}
+
 // TestJSONRoundTrip: what was written is read back, to the last field.
 func TestJSONRoundTrip(t *testing.T) {
 	records := map[string]*Record{
-		"everything": everythingRecord(), "demo": sealed(demoObservations(), complete()), "empty": sealed(nil, Evidence{}),
+		"everything": everythingRecord(), "without functions": sealed(demoObservations()[:3], withoutFunctions()), "demo": sealed(demoObservations(), complete()), "empty": sealed(nil, Evidence{}),
 	}
 	compare := cmp.Options{unexported, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })}
 	for name, record := range records {

@@ -20,6 +20,7 @@ type cli struct {
 	Collect collectCommand `cmd:"" help:"Observe the packets of this machine, print them or write them to a file."`
 	Print   printCommand   `cmd:"" help:"Print the events of a file."`
 	Sort    sortCommand    `cmd:"" help:"Print the events of a file, packet by packet."`
+	Diff    diffCommand    `cmd:"" help:"Compare what happened to packets in two recordings."`
 	Kernel  kernelCommand  `cmd:"" help:"The kernels that waybill vm --kernel knows by name."`
 }
 
