@@ -22,7 +22,7 @@ const (
 var lives = map[journey.ObservationKind]string{
 	journey.Origin: "origin", journey.Cloned: "cloned", journey.TapEnter: "tap-enter", journey.TapExit: "tap-exit",
 	journey.Enqueued: "enqueued", journey.Parked: "parked", journey.Shaped: "shaped", journey.Resumed: "resumed",
-	journey.Absorbed: "absorbed", journey.Moved: "moved", journey.Released: "released",
+	journey.Absorbed: "absorbed", journey.Moved: "moved", journey.Linked: "linked", journey.Released: "released",
 }
 
 const (
@@ -128,8 +128,12 @@ func (l *line) addMetadata(e *journey.Event) {
 
 // lifeOf is what is written of an observation that is no event.
 func lifeOf(o *journey.Observation) life {
+	var l *link
+	if o.Kind == journey.Linked {
+		l = &link{o.Relation, o.Other.Head, o.Other.FirstSeen}
+	}
 	return life{
-		lives[o.Kind], o.Time, o.CPU, o.ID.Head, o.ID.FirstSeen, o.SKB, o.Peer, o.Place, o.Shared, o.SocketCookie,
+		lives[o.Kind], o.Time, o.CPU, o.ID.Head, o.ID.FirstSeen, o.SKB, o.Peer, l, o.Place, o.Shared, o.SocketCookie,
 		netnsOf(o.NetNS), deviceOf(o.Device),
 	}
 }
@@ -143,6 +147,12 @@ func (l *life) observation() (*journey.Observation, error) {
 	}
 	if o.Kind == 0 {
 		return nil, fmt.Errorf("unknown life %q of an sk_buff", l.Life)
+	}
+	if (l.Link != nil) != (o.Kind == journey.Linked) {
+		return nil, fmt.Errorf("the life %q of an sk_buff with a link, or linked without one", l.Life)
+	}
+	if l.Link != nil {
+		o.Relation, o.Other = l.Link.Relation, journey.ID{FirstSeen: l.Link.FirstSeen, Head: l.Link.Head}
 	}
 	o.Time, o.CPU, o.SKB, o.ID = l.Timestamp, l.CPU, l.SKB, journey.ID{FirstSeen: l.FirstSeen, Head: l.Head}
 	o.SocketCookie, o.NetNS, o.Device = l.SocketCookie, l.NetNS.netns(), l.Device.device()

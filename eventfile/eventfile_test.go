@@ -96,6 +96,9 @@ func observations() []journey.Observation {
 	} {
 		add(kind, func(*journey.Observation) {})
 	}
+	add(journey.Linked, func(o *journey.Observation) {
+		o.Relation, o.Other = journey.Fragment, journey.ID{FirstSeen: 7, Head: 0xffff888100000300}
+	})
 	add(journey.Parked, func(o *journey.Observation) { o.Place = journey.FragmentQueue })
 	return all
 }

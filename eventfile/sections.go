@@ -170,9 +170,17 @@ type life struct {
 	FirstSeen    uint64  `json:"first_seen"`
 	SKB          uint64  `json:"skb"`
 	Peer         uint64  `json:"peer,omitempty"`
+	Link         *link   `json:"link,omitempty"`
 	Place        string  `json:"place,omitempty"`
 	Shared       bool    `json:"shared,omitempty"`
 	SocketCookie uint64  `json:"socket_cookie,omitempty"`
 	NetNS        *netns  `json:"netns,omitempty"`
 	Device       *device `json:"dev,omitempty"`
+}
+
+// link is what the packet is to another one.
+type link struct {
+	Relation  journey.Relation `json:"relation"`
+	Head      uint64           `json:"orig_head"`
+	FirstSeen uint64           `json:"timestamp"`
 }

@@ -15,10 +15,10 @@ import (
 
 var _ = Describe("what is sent because of a packet", func() {
 	DescribeTable("is its answer, and the packet is the cause",
-		func(ctx SpecContext, make func(r row) packet.Packet, router, server topology.Node, answer string) {
+		func(ctx SpecContext, question func(r row) packet.Packet, router, server topology.Node, answer string) {
 			r := newRow(router, server)
 
-			asked := r.follow(ctx, make(r))
+			asked := r.follow(ctx, question(r))
 
 			Expect(asked.Answers()).To(ConsistOf(HaveField("Text()", ContainSubstring(answer))))
 			cause, relation := asked.Answers()[0].Cause()

@@ -52,12 +52,3 @@ func (r row) follow(ctx context.Context, p packet.Packet) *journey.Journey {
 	Expect(record.Evidence().Incomplete()).To(Succeed())
 	return record.Of(sent)
 }
-
-// flows are what the packets of journeys looked like at first.
-func flows(journeys []*journey.Journey) []string {
-	var all []string
-	for _, j := range journeys {
-		all = append(all, j.Flow())
-	}
-	return all
-}
