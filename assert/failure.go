@@ -100,9 +100,24 @@ func (f *finding) text(subject, predicate, legend, more string) string {
 		}
 		b.WriteString(hopLines(f.journey, f.hops))
 	}
-	b.WriteString("\n" + outcomes(f.journey) + advice(f.journey) + f.order() + more + artifacts(f.journey.Evidence))
+	b.WriteString("\n" + outcomes(f.journey) + lineage(f.journey) + advice(f.journey) + f.order() + more + artifacts(f.journey.Evidence))
 	return painted(b.String())
 }
+
+// lineage is what the packet has to do with others, a line each, and not too many.
+func lineage(j *journey.Journey) string {
+	lines := j.Lineage()
+	if more := len(lines) - lineageShown; more > 0 {
+		lines = append(lines[:lineageShown], fmt.Sprintf("and %d more", more))
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		b.WriteString("\n" + wrap("  "+line, "    "))
+	}
+	return b.String()
+}
+
+const lineageShown = 6
 
 // artifacts says where a failed test leaves what it saw; empty if nowhere.
 func artifacts(e *journey.Evidence) string {

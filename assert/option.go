@@ -28,6 +28,7 @@ type expectation struct {
 	rule      string
 	policy    string
 	function  string
+	with      string
 	verdict   string
 	which     types.GomegaMatcher
 	times     int

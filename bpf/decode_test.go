@@ -393,7 +393,7 @@ func FuzzDecode(f *testing.F) {
 		stacked[unsafe.Offsetof(e.H.Has)] = uint8(section | trackerSectionHAS_STACK)
 		f.Add(slices.Concat(stacked, bytesOf(&trackerStack{Frames: 2, Address: [trackerLimitSTACK_FRAMES]uint64{1, 2}})))
 	}
-	for kind := trackerRecordKindKIND_EVENT; kind <= trackerRecordKindKIND_MOVED+1; kind++ {
+	for kind := trackerRecordKindKIND_EVENT; kind <= trackerRecordKindKIND_LINKED+1; kind++ {
 		shaped := trackerShapedRecord{H: sampleHeader}
 		shaped.H.Kind = uint8(kind)
 		f.Add(bytesOf(&shaped))

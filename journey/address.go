@@ -20,8 +20,13 @@ type Header struct {
 
 // Header reads the packet's outermost IP header; ok is false if it is no IP packet.
 func (p *Packet) Header() (h Header, ok bool) {
+	h, _, ok = p.header()
+	return h, ok
+}
+
+// header is Header, and what follows the header and its extensions: nothing if that is not the beginning of the transport's header.
+func (p *Packet) header() (h Header, rest []byte, ok bool) {
 	proto, data := p.network()
-	var rest []byte
 	switch {
 	case layers.EthernetType(proto) == layers.EthernetTypeIPv4 && len(data) >= 20:
 		h.Src, _ = netip.AddrFromSlice(data[12:16])
@@ -39,12 +44,12 @@ func (p *Packet) Header() (h Header, ok bool) {
 			rest = x.rest
 		}
 	default:
-		return Header{}, false
+		return Header{}, nil, false
 	}
 	if t := describeTransport(layers.IPProtocol(h.Proto), rest, unknownLength, maxDepth); t.ports {
 		h.SrcPort, h.DstPort = t.src, t.dst
 	}
-	return h, true
+	return h, rest, true
 }
 
 // network is the type of what follows the link header and its tags, and that.
@@ -58,22 +63,11 @@ func (p *Packet) network() (proto uint16, data []byte) {
 
 // ICMPType is the type of an ICMP or ICMPv6 message; ok is false if the packet is none, or its type was not captured.
 func (p *Packet) ICMPType() (t uint8, ok bool) {
-	h, isIP := p.Header()
-	if !isIP {
+	h, rest, _ := p.header()
+	if proto := layers.IPProtocol(h.Proto); proto != layers.IPProtocolICMPv4 && proto != layers.IPProtocolICMPv6 || len(rest) == 0 {
 		return 0, false
 	}
-	_, data := p.network()
-	switch layers.IPProtocol(h.Proto) {
-	case layers.IPProtocolICMPv4:
-		if size := int(data[0]&0xf) * 4; size >= 20 && len(data) > size {
-			return data[size], true
-		}
-	case layers.IPProtocolICMPv6:
-		if x := skipExtensions(layers.IPProtocol(data[6]), data[ipv6Header:]); !x.fragment && len(x.rest) > 0 {
-			return x.rest[0], true
-		}
-	}
-	return 0, false
+	return rest[0], true
 }
 
 // GratuitousARP says that the packet is ARP by which a host tells its own address, or asks whether somebody else has it.

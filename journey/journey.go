@@ -169,12 +169,20 @@ func (j *Journey) Sentence() string {
 
 // Flow is the packet as it first was, in short: "172.16.42.1.39677 > 172.16.42.2.8080 UDP".
 func (j *Journey) Flow() string {
-	for i := range j.Events {
-		if p := j.Events[i].Packet; p != nil {
-			return p.Flow()
-		}
+	if p := j.first(); p != nil {
+		return p.Flow()
 	}
 	return "a packet of unknown content"
+}
+
+// first is the packet as it first was, with its network header; nil if it was not seen so.
+func (j *Journey) first() *Packet {
+	for i := range j.Events {
+		if p := j.Events[i].Packet; p != nil && !p.isUnfinished() {
+			return p
+		}
+	}
+	return nil
 }
 
 // Summary is the journey in one short line: packet, number of events, outcome, identity.

@@ -238,7 +238,8 @@ func (a *Assembler) link(p *packet, o *Observation) {
 	l := Link{o.Relation, o.Other}
 	// IP goes from one fragment to the next when it has them in a list (ip_fraglist_next): what it has not sent yet and calls a
 	// fragment's origin is another fragment of the same datagram.
-	if other := a.packets[o.Other]; o.Relation == Fragment && other != nil && len(other.branches) == 0 && len(other.links) > 0 {
+	if other := a.packets[o.Other]; o.Relation == Fragment && other != nil && len(other.branches) == 0 &&
+		len(other.links) > 0 && other.links[0].Relation == Fragment {
 		l.To = other.links[0].To
 	}
 	if !slices.Contains(p.links, l) {

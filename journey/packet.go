@@ -82,7 +82,17 @@ type description struct {
 // maxDepth is how many packets inside each other are described.
 const maxDepth = 6
 
+// isUnfinished says that the network header is still to be written: TCP gives IP what has neither that nor skb->protocol
+// (ip6_xmit, net/ipv6/ip6_output.c).
+func (p *Packet) isUnfinished() bool {
+	_, proto, _ := p.frame()
+	return p.Proto == 0 && proto == 0 && p.Network < ethernetHeader
+}
+
 func (p *Packet) describe() description {
+	if p.isUnfinished() {
+		return description{lines: []string{"no network header yet"}, flow: "a packet without a network header yet"}
+	}
 	link, proto, data := p.frame()
 	if !p.isFrame(proto, data) {
 		link = ""

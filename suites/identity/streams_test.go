@@ -54,7 +54,7 @@ var _ = Describe("a segment of a TCP connection", func() {
 
 var _ = Describe("segments that GRO merges", func() {
 	// Only the first of the merged ones goes on; the others become parts of it, and keep their buffers, or give them up as
-	// page fragments. What they were merged into is not told, as yet.
+	// page fragments.
 	// Catches: the identity of one told of another, of which the sequence numbers are the witness; a buffer that was handed over
 	// and is still known when it is used again, which the record would confess; a merged segment told as dropped or as lost.
 	It("are as many packets as before, each with its own end", func(ctx SpecContext) {
@@ -95,6 +95,9 @@ var _ = Describe("segments that GRO merges", func() {
 				}
 				Expect(segments[seq]).To(Equal(j.ID), "the segment %d is of one journey", seq)
 				Expect(j.Outcome().Kind).NotTo(BeElementOf(journey.Dropped, journey.Undetermined, journey.Divided))
+				if j.Outcome().Kind == journey.Merged {
+					Expect(j.Links).To(ContainElement(HaveField("Relation", journey.MergedInto)), "%s", j)
+				}
 				if e.Probe.Name == "skb_gro_receive" {
 					merges++
 				}

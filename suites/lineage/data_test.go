@@ -23,6 +23,8 @@ var _ = Describe("a datagram that is too long for a link", func() {
 
 		fragments := long.Descendants()
 		Expect(fragments).To(HaveLen(3))
+		Expect(long).To(BeFragmentedInto(3))
+		Expect(fragments[1]).To(BeMergedInto(fragments[0]))
 		Expect(long.Sentence()).To(HavePrefix("consumed: it went on as 3 fragments"))
 		Expect(fragments[0]).To(BeDelivered(At(r.server)))
 		Expect(fragments[0].MadeOf()).To(Equal(fragments[1:]))
@@ -42,6 +44,7 @@ var _ = Describe("a datagram that is too long for a link", func() {
 
 		// The first is in the skb that was cut.
 		Expect(long.Descendants()).To(HaveLen(2))
+		Expect(long).To(BeFragmentedInto(3))
 		Expect(long).To(BeDelivered(At(r.server)))
 		Expect(long.MadeOf()).To(Equal(long.Descendants()))
 	})
@@ -101,6 +104,7 @@ var _ = Describe("a packet that is cut by segmentation offload", func() {
 		whole := r.follow(ctx, packet.UDP{To: r.server, DstPort: 8081, Segment: 500, Payload: make([]byte, 1500)})
 
 		Expect(whole.Descendants()).To(HaveLen(3))
+		Expect(whole).To(BeSegmentedInto(3))
 		Expect(whole.Sentence()).To(HavePrefix("consumed: it went on as 3 segments"))
 		Expect(whole.Descendants()).To(HaveEach(BeDelivered(At(r.server))))
 	})
