@@ -15,6 +15,9 @@
 // is Or that asks the others when one could not tell. Those of gstruct do not: they make an error a mismatch, so that it fails
 // To and passes NotTo. Inside of them, negate each matcher by itself, never the whole.
 //
+// What packets have to do with each other is asked of the one it happened to: BeRejected, BeAnsweredBy, BeFragmentedInto,
+// BeSegmentedInto, BeMergedInto.
+//
 // Whole journeys are compared by MatchGolden, with a file that is reviewed with the test, and by TakeSameJourneyAs, with one of another
 // ruleset, address family or kernel. Package journey/shape says what makes no difference.
 //
