@@ -79,7 +79,11 @@ func (c sortCommand) Run(context.Context) error {
 			if len(j.Events) == 0 {
 				continue
 			}
-			if _, err := fmt.Fprintf(r.out, "%s\nThe packet was %s.\n\n", format.Journey(j), j.Sentence()); err != nil {
+			text := fmt.Sprintf("%s\nThe packet was %s.\n", format.Journey(j), j.Sentence())
+			for _, line := range j.Lineage() {
+				text += "  " + line + "\n"
+			}
+			if _, err := fmt.Fprintln(r.out, text); err != nil {
 				return err
 			}
 		}
