@@ -18,8 +18,8 @@
 //
 // What is known here beyond that is in a section of its own, waybill, which Retis passes over: the socket's cookie, where a
 // packet was dropped, what a function returned, verdicts of iptables, and connections of other protocols. Its list "before" tells
-// what became of sk_buffs since the event before: that they were cloned or released, that a socket took them. The last line has
-// "end": what was lost. A file without it was cut off.
+// what became of sk_buffs since the event before: that they were cloned or released, that a socket took them, what packets have to
+// do with each other. The last line has "end": what was lost. A file without it was cut off.
 //
 // Files of Retis 1.6 and later are read, sorted ones too. Events without an sk_buff, as those of Open vSwitch in user space, are
 // refused line by line.

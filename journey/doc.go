@@ -45,7 +45,7 @@
 //
 //	record    evidence, journeys [journey without evidence], earlier_sockets
 //	journey   id *, first_seen, head, origin {time, socket_cookie, netns}, outcome *, sentence *, events [event],
-//	          branches [branch], evidence
+//	          branches [branch], links [{relation, to *, first_seen, head}], evidence
 //	event     time, cpu, pid, tid, comm, probe_kind, probe, skb, branch *, socket_cookie, return, and the sections:
 //	  stack      [{symbol, offset, module}]
 //	  drop       reason, subsystem, location
@@ -62,7 +62,7 @@
 //	branch    skb, parent (index or null), role, auxiliary, taken_at, outcome, events [index], since,
 //	          accepted {after, netns, device}
 //	outcome   kind, event (index), rule_event (index), place, netns, device, last_netns, last_device, blind, unvouched,
-//	          sentence *
+//	          went_on, sentence *
 //	evidence  complete *, sealed, settled, moving, loss [{cause, count}], probes [{kind, name}],
 //	          milestones {name: {probes, blind}}, nodes {cookie: name}, devices, chains {cookie: [name]},
 //	          reasons, sockets, artifacts, no_functions, unvouched {cookie: why}

@@ -85,6 +85,7 @@ type (
 		LastDevice *Device     `json:"last_device,omitempty"`
 		Blind      bool        `json:"blind,omitempty"`
 		Unvouched  string      `json:"unvouched,omitempty"`
+		WentOn     string      `json:"went_on,omitempty"`
 		Sentence   string      `json:"sentence"`
 	}
 	// journeyInRecord is a journey without the evidence, which the record has.
@@ -221,7 +222,7 @@ func branchToJSON(b *Branch, indices map[*Event]int) branchJSON {
 		Events: append([]int{}, b.Events...), Since: b.Since, Accepted: b.Accepted,
 		Outcome: outcomeJSON{
 			Kind: o.Kind, Place: o.Place, NetNS: o.NetNS, Device: o.Device, LastNetNS: o.LastNetNS,
-			LastDevice: o.LastDevice, Blind: o.Blind, Unvouched: o.Unvouched, Sentence: o.String(),
+			LastDevice: o.LastDevice, Blind: o.Blind, Unvouched: o.Unvouched, WentOn: o.WentOn, Sentence: o.String(),
 		},
 	}
 	if b.Parent >= 0 {
@@ -244,7 +245,7 @@ func (in *branchJSON) branch(events []Event, branches int) (Branch, error) {
 		Since: in.Since, Accepted: in.Accepted,
 		Outcome: Outcome{
 			Kind: o.Kind, Place: o.Place, NetNS: o.NetNS, Device: o.Device, LastNetNS: o.LastNetNS,
-			LastDevice: o.LastDevice, Blind: o.Blind, Unvouched: o.Unvouched,
+			LastDevice: o.LastDevice, Blind: o.Blind, Unvouched: o.Unvouched, WentOn: o.WentOn,
 		},
 	}
 	if len(in.Events) == 0 {

@@ -34,7 +34,8 @@ func (r Relation) isDerived() bool {
 	return r == Copy || r == Fragment || r == Segment || r == Part
 }
 
-// Link is what a packet is to another one.
+// Link is what a packet is to another one. Links are told by functions of the kernel: where none can be observed
+// ([Evidence.NoFunctions]), there are none, and that says nothing.
 type Link struct {
 	Relation Relation
 	// To is the other packet. It need not be in the record: it may be older than the trace.
@@ -88,7 +89,7 @@ func (j *Journey) goOn() {
 		}
 	}
 	for _, i := range j.Deciding() {
-		if o := &j.Branches[i].Outcome; o.Kind == Consumed && o.Place == "" {
+		if o := &j.Branches[i].Outcome; words != nil && o.Kind == Consumed && o.Place == "" {
 			o.WentOn = strings.Join(words, " and ")
 		}
 	}

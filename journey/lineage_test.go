@@ -105,8 +105,14 @@ func TestTwoLinks(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	read := new(Record)
 	qt.Assert(t, qt.IsNil(json.Unmarshal(written, read)))
+	alone := new(Journey)
+	written, err = json.Marshal(r.Journeys[0])
+	qt.Assert(t, qt.IsNil(err))
+	qt.Assert(t, qt.IsNil(json.Unmarshal(written, alone)))
+	qt.Check(t, qt.Equals(alone.Sentence(), "consumed: it went on as a fragment, last seen at ip_rcv"))
 	for _, r := range []*Record{r, read} {
 		first := r.Journeys[0]
+		qt.Check(t, qt.Equals(first.Sentence(), alone.Sentence()))
 		qt.Check(t, qt.DeepEquals(numbers(first.Descendants()), []uint64{2}))
 		qt.Check(t, qt.DeepEquals(numbers(first.MadeOf()), []uint64{2}))
 		qt.Check(t, qt.HasLen(first.Lineage(), 2))
