@@ -357,7 +357,8 @@ func (t *Tracker) loadSingle(targets []target, probes map[request]*probe) (*ebpf
 // loader would do that each time anew, which takes as long as the verifier does.
 func (t *Tracker) entry(name string) (*ebpf.ProgramSpec, error) {
 	program := t.entries[name]
-	if t.relocated[name] || strings.HasPrefix(name, trackerProgTableEntry) { // the latter's types are in modules that come late
+	if ofTable := strings.HasPrefix(name, trackerProgTableEntry) || strings.HasPrefix(name, trackerProgTableReturn); ofTable ||
+		t.relocated[name] { // types of tables are in modules that come late
 		return program, nil
 	}
 	var relocations []*btf.CORERelocation

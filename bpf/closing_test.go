@@ -113,7 +113,7 @@ func TestTwoTrackers(t *testing.T) {
 		qt.Assert(t, qt.IsNil(err))
 	}
 	lives := ns.life()
-	qt.Check(t, qt.HasLen(lives, 3*7)) // two packets, each with an origin, an ip_rcv and a release, and one drop
+	qt.Check(t, qt.HasLen(lives, 3*8)) // two packets, each with an origin, an ip_rcv and a release, one drop, and a link
 	qt.Check(t, qt.DeepEquals(other.life(), lives))
 
 	qt.Assert(t, qt.IsNil(second.Close()))

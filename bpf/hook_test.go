@@ -54,7 +54,7 @@ func TestSecondProgramsStandIn(t *testing.T) {
 		return h.life()
 	}
 	both := observe()
-	qt.Assert(t, qt.HasLen(both, 3*5)) // a datagram and its answer: two origins, a drop, two releases
+	qt.Assert(t, qt.HasLen(both, 3*6)) // a datagram and its answer: two origins, a link, a drop, two releases
 	qt.Check(t, qt.Equals(stoodIn(t, tracker), 0))
 
 	firsts := 0

@@ -237,7 +237,9 @@ func (p *packet) see(o *Observation) {
 		b.tapped = b.tapped || o.Drop.byTap()
 	}
 	p.append(o.Event, b)
-	b.seen, b.parked, b.shaped = true, false, false
+	// That a clone is freed is nothing that it does.
+	b.seen = b.seen || !b.cloned || o.Drop != nil || !frees(o.Probe)
+	b.parked, b.shaped = false, false
 	p.update(b, o.CPU)
 }
 

@@ -89,6 +89,10 @@ func TestRest(t *testing.T) {
 			0 release b`,
 		want: "a moved on consumed, b clone merged => merged",
 	}, {
+		name:   "a clone by which the kernel looks at a waiting packet, seen only as it is freed",
+		script: "0 see a ip_output\n 0 clone a b\n 0 see b consume_skb\n 0 see b skb_release_data\n 0 release b\n 0 park a",
+		want:   "a main queued (neighbour queue), b unseen copy consumed => queued",
+	}, {
 		name:   "the first fragment came last, or the others in order: its own skb goes on",
 		script: "0 see a ip_rcv\n 0 fragment a\n 0 resume a",
 		want:   "a main undetermined => undetermined", moving: 1,
