@@ -12,7 +12,7 @@ import (
 
 // InOrder succeeds if the packet did what the matchers say, one after the other, on one way: where it was cloned, one of the
 // clones' ways is enough. Between them it may have done anything else. Matchers are those that look at a place: Reach,
-// BeJudgedBy, HaveConntrack, BeSNATedTo, BeDNATedTo.
+// BeJudgedBy, HaveConntrack, BeSNATedTo, BeDNATedTo, HaveFieldChanged, BeMarked, BeEncapsulated.
 //
 //	Expect(journey).To(InOrder(Reach(Forward, At(fw)), BeSNATedTo("10.0.0.1"), Reach(TCPReceive, At(server))))
 func InOrder(matchers ...types.GomegaMatcher) types.GomegaMatcher {

@@ -70,13 +70,19 @@ func (p *Packet) Lines() []string { return p.describe().lines }
 // a tunnel carries follows in parentheses.
 func (p *Packet) Flow() string { return p.describe().flow }
 
+// Tunnels are the protocols of the tunnels that the packet is in, outermost first: "vxlan", "geneve", "gre", "ipip" (IPv4 in IP),
+// "sit" (IPv6 in IP), "mpls" (in IP), "etherip", "esp" and "ah", these also without a second IP header. What is behind ESP is not
+// known, nor what was not captured. What an ICMP error quotes is in no tunnel.
+func (p *Packet) Tunnels() []string { return p.describe().tunnels }
+
 // description is a packet in words. Decoders fill it by reading headers at their fixed offsets, each as far as it was
 // captured. Whole packets are not given to gopacket, which reads nothing of a header that is odd further on (options cut
 // off, a total length of 0 as in a large GSO packet), and an odd packet is what its reader is after; it serves with
 // names, and with headers that have nothing odd behind them.
 type description struct {
-	lines []string
-	flow  string
+	lines   []string
+	flow    string
+	tunnels []string
 }
 
 // maxDepth is how many packets inside each other are described.

@@ -19,6 +19,7 @@ type transport struct {
 	text     string   // continues the line of the network header
 	below    []string // lines below that
 	inner    string   // continues the flow
+	tunnels  []string // outermost first
 }
 
 func (t *transport) addresses(src, dst netip.Addr) string {
@@ -30,7 +31,13 @@ func (t *transport) addresses(src, dst netip.Addr) string {
 
 // describe adds the transport to the line and the flow of the network header.
 func (t *transport) describe(line, flow string) description {
-	return description{lines: append([]string{line + t.text}, indented(t.below)...), flow: flow + t.inner}
+	return description{lines: append([]string{line + t.text}, indented(t.below)...), flow: flow + t.inner, tunnels: t.tunnels}
+}
+
+// tunnel adds a packet inside that makes this one a tunnel's.
+func (t *transport) tunnel(name string, d description, flow string) {
+	t.carry(d, flow)
+	t.tunnels = append([]string{name}, d.tunnels...)
 }
 
 // carry adds a packet inside; flow is what introduces it in the flow.
@@ -69,17 +76,18 @@ func describeTransport(proto layers.IPProtocol, data []byte, length, depth int) 
 	case layers.IPProtocolICMPv6:
 		t.icmp6(data, depth)
 	case layers.IPProtocolGRE:
+		t.tunnels = []string{"gre"}
 		t.gre(data, depth)
 	case layers.IPProtocolIPv4:
-		t.carry(describeNetwork(uint16(layers.EthernetTypeIPv4), data, -1, depth+1), "")
+		t.tunnel("ipip", describeNetwork(uint16(layers.EthernetTypeIPv4), data, -1, depth+1), "")
 	case layers.IPProtocolIPv6:
-		t.carry(describeNetwork(uint16(layers.EthernetTypeIPv6), data, -1, depth+1), "")
+		t.tunnel("sit", describeNetwork(uint16(layers.EthernetTypeIPv6), data, -1, depth+1), "")
 	case layers.IPProtocolMPLSInIP:
-		t.carry(describeNetwork(uint16(layers.EthernetTypeMPLSUnicast), data, -1, depth+1), "")
+		t.tunnel("mpls", describeNetwork(uint16(layers.EthernetTypeMPLSUnicast), data, -1, depth+1), "")
 	case layers.IPProtocolEtherIP:
-		t.carry(describeNetwork(uint16(layers.EthernetTypeTransparentEthernetBridging), data[2:], -1, depth+1), "")
+		t.tunnel("etherip", describeNetwork(uint16(layers.EthernetTypeTransparentEthernetBridging), data[2:], -1, depth+1), "")
 	case layers.IPProtocolESP:
-		t.text = esp(data)
+		t.text, t.tunnels = esp(data), []string{"esp"}
 	case layers.IPProtocolAH:
 		t.ah(data, length, depth)
 	}
@@ -103,6 +111,7 @@ func (t *transport) udp(data []byte, length, depth int) {
 		t.geneve(payload, depth)
 	case (t.dst == 4500 || t.src == 4500) && len(payload) >= 8 && binary.BigEndian.Uint32(payload) != 0: // RFC 3948
 		t.text += " esp" + esp(payload)
+		t.tunnels = []string{"esp"}
 	}
 }
 
@@ -123,6 +132,7 @@ func (t *transport) ah(data []byte, length, depth int) {
 	}
 	t.text = header + t.text
 	t.inner = " " + protocolName(next) + t.inner
+	t.tunnels = append([]string{"ah"}, t.tunnels...)
 }
 
 func (t *transport) tcp(data []byte, length int) {

@@ -36,7 +36,7 @@ func (t *transport) gre(data []byte, depth int) {
 	fmt.Fprintf(&b, " ethertype %s", etherType(proto))
 	t.text = b.String()
 	if version == 0 && flags&0x4000 == 0 { // a route would follow, which RFC 2784 abolished
-		t.carry(describeNetwork(proto, rest, -1, depth+1), "")
+		t.tunnel("gre", describeNetwork(proto, rest, -1, depth+1), "")
 	}
 }
 
@@ -48,7 +48,7 @@ func (t *transport) vxlan(data []byte, depth int) {
 		line += fmt.Sprintf(" gbp %#x", binary.BigEndian.Uint16(data[2:]))
 	}
 	t.below = append(t.below, line)
-	t.carry(describeEthernet(data[8:], depth+1), " "+name)
+	t.tunnel("vxlan", describeEthernet(data[8:], depth+1), " "+name)
 }
 
 // geneve describes a Geneve header (RFC 8926) of at least 8 bytes, and what it carries.
@@ -66,7 +66,7 @@ func (t *transport) geneve(data []byte, depth int) {
 		return
 	}
 	t.below = append(t.below, line)
-	t.carry(describeNetwork(proto, data[8+size:], -1, depth+1), " "+name)
+	t.tunnel("geneve", describeNetwork(proto, data[8+size:], -1, depth+1), " "+name)
 }
 
 func geneveOptions(data []byte) string {
