@@ -199,7 +199,7 @@ func (t *Tracker) tryFamily(kernel, nft *btf.Spec, opts Options) error {
 // sharedProgram returns a program that many functions share. It is loaded when the first of them is observed: most processes
 // observe none by it, and the verifier takes longer for these than for all hooks.
 func (t *Tracker) sharedProgram(name string) (*ebpf.Program, error) {
-	if program := t.collection.Programs[name]; program != nil {
+	if program := t.loaded[name]; program != nil {
 		return program, nil
 	}
 	spec := t.shared[name].Copy()
@@ -210,7 +210,7 @@ func (t *Tracker) sharedProgram(name string) (*ebpf.Program, error) {
 	if err != nil {
 		return nil, loadError(err)
 	}
-	t.collection.Programs[name] = program
+	t.loaded[name] = program // not in the collection, which others read meanwhile
 	t.losses.watch(missCounter{name: name, program: program, part: partOf(name, program)})
 	return program, nil
 }

@@ -55,6 +55,7 @@ type Tracker struct {
 	entries    map[string]*ebpf.ProgramSpec // programs of which one is loaded for each probe that is armed
 	relocated  map[string]bool              // which of them are as the kernel wants them
 	shared     map[string]*ebpf.ProgramSpec // programs that serve all functions
+	loaded     map[string]*ebpf.Program     // those of them that are loaded; guarded by arming, like relocated
 	collection *ebpf.Collection
 	tier       Tier
 	noFunction error // why functions cannot be observed, on the tier of tracepoints
@@ -116,6 +117,7 @@ func Open(opts Options) (*Tracker, error) {
 		barriers:   make(map[uint64]chan uint64),
 		hooks:      make(map[string]link.Link),
 		relocated:  make(map[string]bool),
+		loaded:     make(map[string]*ebpf.Program),
 		readerDone: make(chan struct{}),
 
 		firstCookie: math.MaxUint64,
@@ -399,6 +401,11 @@ func (t *Tracker) Close() error {
 		errs = append(errs, t.reader.Close())
 	}
 	<-t.readerDone
+	t.arming.Lock()
+	for _, program := range t.loaded {
+		errs = append(errs, program.Close())
+	}
+	t.arming.Unlock()
 	if t.collection != nil {
 		t.collection.Close()
 	}
