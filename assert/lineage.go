@@ -166,7 +166,12 @@ func (m *lineageMatcher) Match(actual any) (bool, error) {
 	if ok && !m.exact {
 		return true, nil
 	}
-	return ok, m.doubted(doubt(j))
+	err = doubt(j)
+	if err == nil && j.Evidence != nil && len(j.Evidence.Unlinked) > 0 {
+		err = fmt.Errorf("%w: at %s nothing could be observed on this kernel, by which links between packets are told",
+			journey.ErrInconclusive, strings.Join(j.Evidence.Unlinked, ", "))
+	}
+	return ok, m.doubted(err)
 }
 
 // FailureMessage implements gomega's matcher.

@@ -38,6 +38,8 @@ func portUnreachable() *path {
 func TestLineage(t *testing.T) {
 	blind := complete()
 	blind.NoFunctions = "this kernel is locked down"
+	unlinked := complete()
+	unlinked.Unlinked = []string{"icmpv6_rcv", "nf_hook_slow"}
 	refused := noSocket().among(complete(), portUnreachable().linked(journey.Answer))
 	cut := consumed().among(complete(), delivered().linked(journey.Fragment), delivered().linked(journey.Fragment))
 	merged := consumed().linked(journey.MergedInto).among(complete())
@@ -53,6 +55,7 @@ func TestLineage(t *testing.T) {
 		{"answered-never", noSocket().among(complete(), portUnreachable()), BeAnsweredBy(Reach("ip_output")), fails},
 		{"answered-loss", noSocket().among(lossy(), portUnreachable()), BeAnsweredBy(Reach("ip_output")), inconclusive},
 		{"answered-lossy", noSocket().among(lossy(), portUnreachable().linked(journey.Answer)), BeAnsweredBy(Reach("ip_output")), holds},
+		{"answered-unlinked", noSocket().journey(unlinked), BeAnsweredBy(BeDropped()), inconclusive},
 		{"answered-nothing", refused, BeAnsweredBy(nil), misused},
 		{"answered-blind", noSocket().journey(blind), BeAnsweredBy(BeDropped()), misused},
 		{"rejected", refused, BeRejected(), holds},

@@ -74,6 +74,18 @@ func (t *Tracker) Deliveries() error {
 	return nil
 }
 
+// Unlinked lists, sorted, the functions by which links between packets would be told and that this kernel does not have, so that
+// the absence of a link says nothing. On the tier of tracepoints it is empty: there, no link is told at all.
+func (t *Tracker) Unlinked() []string {
+	var out []string
+	for _, name := range t.absent {
+		if slices.Contains(linking, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // Features tells what the tracker found when it was opened.
 func (t *Tracker) Features() Features {
 	if t.tier == Tracepoints {

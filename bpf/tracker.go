@@ -98,11 +98,16 @@ type Tracker struct {
 
 // optional lists the functions that a kernel may lack, because the compiler made them part of their callers or because
 // they are not there at all. Everything else is needed for what the tracker promises.
-var optional = []string{
+var optional = slices.Concat(linking, []string{
 	"pskb_carve_inside_header", "pskb_carve_inside_nonlinear", "skb_attempt_defer_free", "tpacket_rcv", "packet_rcv",
 	"__ip6_local_out", "tcp_queue_rcv", "tcp_data_queue", "dev_qdisc_enqueue", "ipv6_frag_rcv",
+})
+
+// linking lists the functions by which links between packets are told. Without one, some are not told: see [Tracker.Unlinked].
+var linking = []string{
 	"skb_copy_header", "ip_copy_metadata", "ip6_copy_metadata", "skb_split", "skb_segment", "skb_try_coalesce", "skb_gro_receive",
-	"arp_rcv", "icmp_rcv", "icmpv6_rcv", "tcp_v4_rcv", "tcp_v6_rcv", "tcp_v4_do_rcv", "tcp_v6_do_rcv", "__icmp_send", "icmp6_send", "nf_hook_slow",
+	"arp_rcv", "icmp_rcv", "icmpv6_rcv", "tcp_v4_rcv", "tcp_v6_rcv", "tcp_v4_do_rcv", "tcp_v6_do_rcv", "__icmp_send", "icmp6_send",
+	"nf_hook_slow",
 }
 
 // Open loads and attaches the tracker. It fails with [ErrNoBTF], and with [ErrNoFunctionProbes] where [Options.Tier] asks for

@@ -201,6 +201,7 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 	if l.observatory.noFunctions != nil {
 		evidence.NoFunctions = l.observatory.noFunctions.Error()
 	}
+	evidence.Unlinked = l.observatory.tracker.Unlinked()
 	nodes := make(map[uint64]*topology.Node)
 	for _, n := range l.network.Nodes() {
 		nodes[n.NetNSCookie()] = n

@@ -65,5 +65,5 @@
 //	          went_on, sentence *
 //	evidence  complete *, sealed, settled, moving, loss [{cause, count}], probes [{kind, name}],
 //	          milestones {name: {probes, blind}}, nodes {cookie: name}, devices, chains {cookie: [name]},
-//	          reasons, sockets, artifacts, no_functions, unvouched {cookie: why}
+//	          reasons, sockets, artifacts, no_functions, unlinked, unvouched {cookie: why}
 package journey

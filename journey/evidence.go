@@ -35,6 +35,9 @@ type Evidence struct {
 	// NoFunctions is why no function could be observed, a clause; empty if they could. Then the tracepoints of the network
 	// devices, drops, and what a socket's owner was told of are all there is to be seen.
 	NoFunctions string
+	// Unlinked are functions of the kernel by which links between packets would have been told, and at which nothing could be
+	// observed: then a link that is not there may have been.
+	Unlinked []string
 	// Artifacts is the folder in which the test leaves what it saw if it fails; empty for none.
 	Artifacts string
 	// Unvouched says, by cookie, of which namespaces the ruleset in force could not be established, and why.

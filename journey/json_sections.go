@@ -311,6 +311,7 @@ type evidenceJSON struct {
 	Reasons    []string                       `json:"reasons,omitempty"`
 	Artifacts  string                         `json:"artifacts,omitempty"`
 	NoFuncs    string                         `json:"no_functions,omitempty"`
+	Unlinked   []string                       `json:"unlinked,omitempty"`
 	Unvouched  map[hexNumber[uint64]]string   `json:"unvouched,omitempty"`
 }
 
@@ -324,7 +325,7 @@ func (e *Evidence) MarshalJSON() ([]byte, error) {
 	out := evidenceJSON{
 		Complete: e.Incomplete() == nil, Sealed: e.Sealed, Settled: e.Settled, Moving: e.Moving, Loss: []lossJSON{},
 		Nodes: hexKeys(e.Nodes), Reasons: e.Reasons, Unvouched: hexKeys(e.Unvouched),
-		Devices: hexKeys(e.Devices), Chains: hexKeys(e.Chains), Artifacts: e.Artifacts, NoFuncs: e.NoFunctions,
+		Devices: hexKeys(e.Devices), Chains: hexKeys(e.Chains), Artifacts: e.Artifacts, NoFuncs: e.NoFunctions, Unlinked: e.Unlinked,
 	}
 	for _, l := range e.Loss {
 		out.Loss = append(out.Loss, lossJSON(l))
@@ -357,7 +358,7 @@ func (e *Evidence) UnmarshalJSON(data []byte) error {
 	*e = Evidence{
 		Sealed: in.Sealed, Settled: in.Settled, Moving: in.Moving, Nodes: plainKeys(in.Nodes), Reasons: in.Reasons,
 		Unvouched: plainKeys(in.Unvouched), Devices: plainKeys(in.Devices), Chains: plainKeys(in.Chains),
-		Artifacts: in.Artifacts, NoFunctions: in.NoFuncs,
+		Artifacts: in.Artifacts, NoFunctions: in.NoFuncs, Unlinked: in.Unlinked,
 	}
 	for _, l := range in.Loss {
 		e.Loss = append(e.Loss, Loss(l))
