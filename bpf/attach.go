@@ -258,7 +258,7 @@ func (t *Tracker) attachTo(target target, g *group, loaded *ebpf.Collection) err
 		g.drops = true
 		return t.wantDropStacks(1)
 	}
-	for _, one := range t.programsOf(target) {
+	for _, one := range target.programs() {
 		name := one.nameFor(target)
 		program := loaded.DetachProgram(name)
 		g.programs = append(g.programs, program)
@@ -298,23 +298,26 @@ type single struct {
 
 func (s single) nameFor(target target) string { return s.name + " " + target.String() }
 
-// programsOf lists a target's programs, in the order in which they are to be attached. That of a return comes before
+// programs lists what observes a target, in the order in which it is to be attached. That of a return comes before
 // that of the entry, so that every call whose entry is noted is told when it returns.
-func (t *Tracker) programsOf(target target) []single {
+func (t target) programs() []single {
 	switch {
-	case target.probe() == dropProbe:
+	case t.probe() == dropProbe:
 		return nil // they are always attached
-	case target.exit != "":
-		return append(t.both(target.exit, ebpf.AttachTraceFExit), t.both(target.program, ebpf.AttachTraceFEntry)...)
-	case target.kind == journey.Function:
-		return t.both(target.program, ebpf.AttachTraceFEntry)
+	case t.exit != "":
+		return append(t.hook(t.exit, ebpf.AttachTraceFExit), t.hook(t.program, ebpf.AttachTraceFEntry)...)
+	case t.kind == journey.Function:
+		return t.hook(t.program, ebpf.AttachTraceFEntry)
 	default:
-		return t.both(target.program, ebpf.AttachTraceRawTp)
+		return t.hook(t.program, ebpf.AttachTraceRawTp)
 	}
 }
 
-// both are a hook's two programs, in the order in which they are to be attached (see attachAlways).
-func (t *Tracker) both(first string, kind ebpf.AttachType) []single {
+// hook are a hook's programs, in the order in which they are to be attached (see attachAlways).
+func (t target) hook(first string, kind ebpf.AttachType) []single {
+	if t.cookie&uint64(trackerCookieCOOKIE_ALONE) != 0 {
+		return []single{{first, kind}}
+	}
 	programs := []single{{first + again, kind}, {first, kind}}
 	if kind == ebpf.AttachTraceRawTp {
 		slices.Reverse(programs)
@@ -331,7 +334,7 @@ func (t *Tracker) loadSingle(targets []target, probes map[request]*probe) (*ebpf
 		Programs:  make(map[string]*ebpf.ProgramSpec),
 	}
 	for _, target := range targets {
-		for _, one := range t.programsOf(target) {
+		for _, one := range target.programs() {
 			entry, err := t.entry(one.name)
 			if err != nil {
 				return nil, fmt.Errorf("load %s: %w", one.name, err)

@@ -340,7 +340,7 @@ func (d *decoder) look(t *trackerTold, netns uint64, to *journey.Event) {
 	l, made := &t.Look, d.newLook()
 	to.Comm, to.TID, to.SocketCookie = d.comm.read(&t.Comm), l.Tid, l.Socket
 	if netns != 0 {
-		made.netns.Cookie, made.netns.Inum = netns, l.Inum
+		made.netns.Cookie, made.netns.Inum = netns, t.Inum
 		to.NetNS = &made.netns
 	}
 	if l.Ifindex != 0 {

@@ -80,9 +80,9 @@ func sampleLook() trackerLookRecord {
 	r := trackerLookRecord{H: sampleHeader}
 	r.H.Kind = uint8(trackerRecordKindKIND_LOOK)
 	r.Told = trackerTold{
-		CtZone: 6,
+		CtZone: 6, Inum: 4026532117,
 		Look: trackerLook{
-			Socket: 12, Inum: 4026532117, Nfct: 0xffff888000000000 | 2, Labels: [2]uint64{1, 0}, CtStatus: 0x188, CtMark: 5, Tid: 43, Ifindex: 2, RxIfindex: 2,
+			Socket: 12, Nfct: 0xffff888000000000 | 2, Labels: [2]uint64{1, 0}, CtStatus: 0x188, CtMark: 5, Tid: 43, Ifindex: 2, RxIfindex: 2,
 			Protocol: 0x0800, Captured: 5, Network: 1, VlanProto: 0x8100, VlanTci: 0x6001, CtProtocol: unix.IPPROTO_TCP,
 			CtProtoState: 1,
 		},

@@ -81,6 +81,9 @@ func (t target) of(r request) target {
 	if isOnWayOut(r) {
 		t.cookie |= uint64(trackerCookieCOOKIE_ON_WAY_OUT)
 	}
+	if isUndisturbed(r.probe()) {
+		t.cookie |= uint64(trackerCookieCOOKIE_ALONE)
+	}
 	return t
 }
 

@@ -170,7 +170,7 @@ var lossCauses = map[trackerLossCause]string{
 	trackerLossCauseLOSS_LOOK:            "events without their packet, device and namespace: the ring buffer was full",
 	trackerLossCauseLOSS_IDENTITIES_FULL: "packets not followed: the identity map was full",
 	trackerLossCauseLOSS_MISSED_END:      "ends of packets missed",
-	trackerLossCauseLOSS_PENDING_FULL:    "calls not followed: the map of calls under way was full",
+	trackerLossCauseLOSS_PENDING_FULL:    "calls not followed: too many were under way",
 	trackerLossCauseLOSS_RETURN:          "returns of functions missed",
 	trackerLossCauseLOSS_FRAGMENT: "packets first seen in a page fragment, which may be the rest of other packets: " +
 		"without function probes that is not known",

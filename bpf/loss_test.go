@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"maps"
-	"slices"
 	"testing"
 
 	"github.com/go-quicktest/qt"
@@ -35,7 +34,9 @@ func TestEndingsAreProgramsOfTheTracker(t *testing.T) {
 	maps.Copy(spec.Programs, tracepoints.Programs)
 	for _, name := range append(endings, checking...) {
 		qt.Check(t, qt.IsNotNil(spec.Programs[name]), qt.Commentf(name))
-		qt.Check(t, qt.Equals(spec.Programs[name+again] != nil, slices.Contains(endings, name)), qt.Commentf(name))
+	}
+	for _, name := range checking {
+		qt.Check(t, qt.IsNil(spec.Programs[name+again]), qt.Commentf("nothing is lost if %s is skipped", name))
 	}
 }
 

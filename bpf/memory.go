@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 
@@ -38,7 +39,7 @@ func (t *Tracker) Memory() (Memory, error) {
 		into *int
 		maps []string
 	}{
-		{&m.Calls, []string{trackerMapPending, trackerMapWorks}},
+		{&m.Calls, []string{trackerMapWorks}},
 		{&m.Moves, []string{trackerMapMoving}},
 		{&m.Waits, []string{trackerMapWaiting}},
 	} {
@@ -52,6 +53,21 @@ func (t *Tracker) Memory() (Memory, error) {
 				return Memory{}, fmt.Errorf("count the entries of %s: %w", name, err)
 			}
 			*part.into += n
+		}
+	}
+	for _, table := range []string{trackerVarPending, trackerVarInHand} {
+		calls := t.collection.Variables[table]
+		if calls == nil {
+			continue
+		}
+		now := make([]trackerCall, calls.Size()/uint32(unsafe.Sizeof(trackerCall{})))
+		if err := calls.Get(now); err != nil {
+			return Memory{}, fmt.Errorf("read the calls under way: %w", err)
+		}
+		for _, call := range now {
+			if call.Frame != 0 {
+				m.Calls++
+			}
 		}
 	}
 	return m, nil

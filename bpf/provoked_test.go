@@ -1,13 +1,16 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"github.com/cilium/ebpf/link"
 	"github.com/go-quicktest/qt"
@@ -84,6 +87,62 @@ func TestFullIdentityMap(t *testing.T) {
 	memory, err := tracker.Memory()
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.DeepEquals(memory, Memory{Packets: map[uint64]journey.ID{}}))
+}
+
+// TestNoRoomForCalls has calls of nobody in all places of the tables of calls under way, and packets in hand on other stacks whose
+// numbers collide with all others.
+func TestNoRoomForCalls(t *testing.T) {
+	const port = 4242
+	tracker := openTracker(t, Options{})
+	h := newHost(t)
+	scope := h.watch(t, tracker)
+	socket := h.keep(t, port)
+	defer func() { qt.Check(t, qt.IsNil(socket.Close())) }()
+	occupied := make([]trackerCall, tracker.collection.Variables[trackerVarPending].Size()/uint32(unsafe.Sizeof(trackerCall{})))
+	for i := range occupied {
+		occupied[i].Frame = 1 // arguments are aligned
+	}
+	others := make([]uint32, tracker.collection.Variables[trackerVarInnermost].Size()/4)
+	for i := range others {
+		others[i] = 1
+	}
+	for _, test := range []struct {
+		what   string
+		tables map[string]any
+		port   int
+	}{
+		{"calls whose end is told", map[string]any{trackerVarPending: occupied}, port},
+		// Nobody listens: an error is sent, in __icmp_send.
+		{"packets in hand", map[string]any{trackerVarInHand: occupied}, port + 1},
+		{"stacks", map[string]any{trackerVarInHand: occupied[:1], trackerVarInnermost: others}, port + 1},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			before := begin(t, scope)
+			for name, content := range test.tables {
+				variable := tracker.collection.Variables[name]
+				empty := make([]byte, variable.Size())
+				full := slices.Clone(empty)
+				qt.Assert(t, qt.IsNil(errors.Join(encode(full, content), variable.Set(full))))
+				t.Cleanup(func() { qt.Check(t, qt.IsNil(variable.Set(empty))) })
+			}
+			h.sendTo(t, test.port, 1)
+			_, err := tracker.Barrier(t.Context())
+			qt.Assert(t, qt.IsNil(err))
+			lost := losses(t, scope, before)
+			qt.Check(t, qt.HasLen(lost, 1))
+			qt.Check(t, qt.IsTrue(lost[lossCauses[trackerLossCauseLOSS_PENDING_FULL]] > 0))
+		})
+	}
+	before := begin(t, scope)
+	h.sendTo(t, port, 1)
+	h.sendTo(t, port+1, 1)
+	qt.Check(t, qt.HasLen(losses(t, scope, before), 0), qt.Commentf("there is room again"))
+}
+
+// encode writes a value as the kernel has it to the beginning of a buffer.
+func encode(to []byte, value any) error {
+	_, err := binary.Encode(to, binary.NativeEndian, value)
+	return err
 }
 
 // TestSkippedProbesAreCounted floods two namespaces from all CPUs under kprobe.multi, whose programs the kernel skips on a CPU

@@ -30,7 +30,6 @@ const (
 	tracepointsMapLossCounters               = "loss_counters"
 	tracepointsMapMoreRefusals               = "more_refusals"
 	tracepointsMapMoving                     = "moving"
-	tracepointsMapPending                    = "pending"
 	tracepointsMapRecords                    = "records"
 	tracepointsMapScopes                     = "scopes"
 	tracepointsMapWaiting                    = "waiting"
@@ -225,7 +224,6 @@ type tracepointsMapSpecs struct {
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
 	MoreRefusals *ebpf.MapSpec `ebpf:"more_refusals"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
-	Pending      *ebpf.MapSpec `ebpf:"pending"`
 	Records      *ebpf.MapSpec `ebpf:"records"`
 	Scopes       *ebpf.MapSpec `ebpf:"scopes"`
 	Waiting      *ebpf.MapSpec `ebpf:"waiting"`
@@ -288,7 +286,6 @@ type tracepointsMaps struct {
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
 	MoreRefusals *ebpf.Map `ebpf:"more_refusals"`
 	Moving       *ebpf.Map `ebpf:"moving"`
-	Pending      *ebpf.Map `ebpf:"pending"`
 	Records      *ebpf.Map `ebpf:"records"`
 	Scopes       *ebpf.Map `ebpf:"scopes"`
 	Waiting      *ebpf.Map `ebpf:"waiting"`
@@ -303,7 +300,6 @@ func (m *tracepointsMaps) Close() error {
 		m.LossCounters,
 		m.MoreRefusals,
 		m.Moving,
-		m.Pending,
 		m.Records,
 		m.Scopes,
 		m.Waiting,

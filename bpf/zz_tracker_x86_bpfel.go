@@ -14,9 +14,26 @@ import (
 )
 
 type trackerCall struct {
-	_    structs.HostLayout
-	Skb  uint64
-	Task uint64
+	_        structs.HostLayout
+	Frame    uint32
+	Relation uint32
+	Skb      uint64
+	Id       struct {
+		_          structs.HostLayout
+		FirstSeen  uint64
+		FirstHead  uint64
+		Look       uint64
+		Tid        uint32
+		Scope      uint32
+		Originated uint8
+		Parked     uint8
+		Fragment   uint8
+		Waits      uint8
+		Moves      uint8
+		Rest       [3]uint8
+	}
+	Outer uint32
+	Pad   uint32
 }
 
 type trackerCookie uint32
@@ -26,6 +43,7 @@ const (
 	trackerCookieCOOKIE_VALUE      trackerCookie = 131072
 	trackerCookieCOOKIE_SIGNED     trackerCookie = 262144
 	trackerCookieCOOKIE_ON_WAY_OUT trackerCookie = 524288
+	trackerCookieCOOKIE_ALONE      trackerCookie = 1048576
 	trackerCookieCOOKIE_SHIFT      trackerCookie = 16777216
 )
 
@@ -89,14 +107,6 @@ type trackerIdentity struct {
 	Rest       [3]uint8
 }
 
-type trackerInHand struct {
-	_        structs.HostLayout
-	Id       trackerIdentity
-	Skb      uint64
-	Relation uint32
-	Depth    uint32
-}
-
 type trackerIptablesEvent struct {
 	_       structs.HostLayout
 	E       trackerEvent
@@ -131,21 +141,21 @@ type trackerLook struct {
 	Netns        uint64
 	Socket       uint64
 	Tid          uint32
-	Inum         uint32
+	Pid          uint32
 	Ifindex      uint32
 	RxIfindex    uint32
 	Protocol     uint16
-	Captured     uint16
-	Network      uint16
+	Captured     uint8
+	Network      uint8
 	VlanProto    uint16
 	VlanTci      uint16
-	CtProtocol   uint8
-	CtProtoState uint8
-	Pid          uint32
 	Nfct         uint64
 	CtStatus     uint32
 	CtMark       uint32
 	Labels       [2]uint64
+	CtProtocol   uint8
+	CtProtoState uint8
+	Pad          [6]uint8
 	Packet       [128]uint8
 }
 
@@ -251,12 +261,6 @@ const (
 	trackerPlacePLACE_FRAGMENTS trackerPlace = 1
 )
 
-type trackerPlaceOfWork struct {
-	_        structs.HostLayout
-	Task     uint64
-	OwnStack uint64
-}
-
 type trackerQuestion struct {
 	_        structs.HostLayout
 	Busy     uint64
@@ -324,12 +328,6 @@ const (
 	trackerSectionHAS_STACK    trackerSection = 128
 )
 
-type trackerSetAside struct {
-	_     structs.HostLayout
-	Place trackerPlaceOfWork
-	Skb   uint64
-}
-
 type trackerShapedRecord struct {
 	_      structs.HostLayout
 	H      trackerHeader
@@ -355,8 +353,9 @@ type trackerTold struct {
 	Look   trackerLook
 	Comm   [16]int8
 	Device [16]int8
+	Inum   uint32
 	CtZone uint16
-	Pad    [3]uint16
+	Pad    uint16
 	Ct     [2]struct {
 		_        structs.HostLayout
 		Src      [4]uint32
@@ -390,14 +389,11 @@ type trackerWork struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	trackerMapIdentities                         = "identities"
-	trackerMapInHand                             = "in_hand"
 	trackerMapLossCounters                       = "loss_counters"
 	trackerMapMoreRefusals                       = "more_refusals"
 	trackerMapMoving                             = "moving"
-	trackerMapPending                            = "pending"
 	trackerMapRecords                            = "records"
 	trackerMapScopes                             = "scopes"
-	trackerMapSetAside                           = "set_aside"
 	trackerMapWaiting                            = "waiting"
 	trackerMapWorks                              = "works"
 	trackerProgIcmpSend                          = "__icmp_send"
@@ -424,7 +420,6 @@ const (
 	trackerProgDevDirectXmit                     = "dev_direct_xmit"
 	trackerProgDevDirectXmitAgain                = "dev_direct_xmit_again"
 	trackerProgDevQdiscEnqueue                   = "dev_qdisc_enqueue"
-	trackerProgDevQdiscEnqueueAgain              = "dev_qdisc_enqueue_again"
 	trackerProgDevQueueXmit                      = "dev_queue_xmit"
 	trackerProgDevQueueXmitAgain                 = "dev_queue_xmit_again"
 	trackerProgEntryArg0                         = "entry_arg0"
@@ -472,9 +467,7 @@ const (
 	trackerProgIpLocalOut                        = "ip_local_out"
 	trackerProgIpLocalOutAgain                   = "ip_local_out_again"
 	trackerProgIpv6FragRcv                       = "ipv6_frag_rcv"
-	trackerProgIpv6FragRcvAgain                  = "ipv6_frag_rcv_again"
 	trackerProgIpv6FragRcvExit                   = "ipv6_frag_rcv_exit"
-	trackerProgIpv6FragRcvExitAgain              = "ipv6_frag_rcv_exit_again"
 	trackerProgKfreeSkb                          = "kfree_skb"
 	trackerProgKfreeSkbAgain                     = "kfree_skb_again"
 	trackerProgKfreeSkbPartial                   = "kfree_skb_partial"
@@ -482,24 +475,19 @@ const (
 	trackerProgKmallocReserve                    = "kmalloc_reserve"
 	trackerProgNameSymbol                        = "name_symbol"
 	trackerProgNapiReuseSkb                      = "napi_reuse_skb"
-	trackerProgNapiReuseSkbAgain                 = "napi_reuse_skb_again"
 	trackerProgNapiSkbFreeStolenHead             = "napi_skb_free_stolen_head"
-	trackerProgNapiSkbFreeStolenHeadAgain        = "napi_skb_free_stolen_head_again"
 	trackerProgNeighEventSend                    = "neigh_event_send"
 	trackerProgNeighEventSendAgain               = "neigh_event_send_again"
 	trackerProgNeighEventSendExit                = "neigh_event_send_exit"
 	trackerProgNeighEventSendExitAgain           = "neigh_event_send_exit_again"
 	trackerProgNetDevStartXmit                   = "net_dev_start_xmit"
-	trackerProgNetDevStartXmitAgain              = "net_dev_start_xmit_again"
 	trackerProgNfHookSlow                        = "nf_hook_slow"
 	trackerProgNfHookSlowAgain                   = "nf_hook_slow_again"
 	trackerProgNfHookSlowExit                    = "nf_hook_slow_exit"
 	trackerProgNfHookSlowExitAgain               = "nf_hook_slow_exit_again"
 	trackerProgNothing                           = "nothing"
 	trackerProgPacketRcv                         = "packet_rcv"
-	trackerProgPacketRcvAgain                    = "packet_rcv_again"
 	trackerProgPacketRcvExit                     = "packet_rcv_exit"
-	trackerProgPacketRcvExitAgain                = "packet_rcv_exit_again"
 	trackerProgPskbCarveInsideHeader             = "pskb_carve_inside_header"
 	trackerProgPskbCarveInsideHeaderAgain        = "pskb_carve_inside_header_again"
 	trackerProgPskbCarveInsideHeaderExit         = "pskb_carve_inside_header_exit"
@@ -562,21 +550,18 @@ const (
 	trackerProgTcpV6Rcv                          = "tcp_v6_rcv"
 	trackerProgTcpV6RcvExit                      = "tcp_v6_rcv_exit"
 	trackerProgTpacketRcv                        = "tpacket_rcv"
-	trackerProgTpacketRcvAgain                   = "tpacket_rcv_again"
 	trackerProgTpacketRcvExit                    = "tpacket_rcv_exit"
-	trackerProgTpacketRcvExitAgain               = "tpacket_rcv_exit_again"
 	trackerProgUdpEnqueue                        = "udp_enqueue"
-	trackerProgUdpEnqueueAgain                   = "udp_enqueue_again"
 	trackerProgUdpEnqueueExit                    = "udp_enqueue_exit"
-	trackerProgUdpEnqueueExitAgain               = "udp_enqueue_exit_again"
 	trackerVarAttended                           = "attended"
 	trackerVarDropStacks                         = "drop_stacks"
 	trackerVarEverywhere                         = "everywhere"
 	trackerVarFilters                            = "filters"
 	trackerVarFirstCookie                        = "first_cookie"
 	trackerVarForgottenRefusals                  = "forgotten_refusals"
-	trackerVarHands                              = "hands"
 	trackerVarHookNotes                          = "hook_notes"
+	trackerVarInHand                             = "in_hand"
+	trackerVarInnermost                          = "innermost"
 	trackerVarKeepCookie                         = "keep_cookie"
 	trackerVarKeepDropEvent                      = "keep_drop_event"
 	trackerVarKeepEvent                          = "keep_event"
@@ -609,6 +594,7 @@ const (
 	trackerVarNothingYet                         = "nothing_yet"
 	trackerVarOverwrittenNotes                   = "overwritten_notes"
 	trackerVarPageArray                          = "page_array"
+	trackerVarPending                            = "pending"
 	trackerVarPulses                             = "pulses"
 	trackerVarQuestions                          = "questions"
 	trackerVarRefusals                           = "refusals"
@@ -683,7 +669,6 @@ type trackerProgramSpecs struct {
 	DevDirectXmit                     *ebpf.ProgramSpec `ebpf:"dev_direct_xmit"`
 	DevDirectXmitAgain                *ebpf.ProgramSpec `ebpf:"dev_direct_xmit_again"`
 	DevQdiscEnqueue                   *ebpf.ProgramSpec `ebpf:"dev_qdisc_enqueue"`
-	DevQdiscEnqueueAgain              *ebpf.ProgramSpec `ebpf:"dev_qdisc_enqueue_again"`
 	DevQueueXmit                      *ebpf.ProgramSpec `ebpf:"dev_queue_xmit"`
 	DevQueueXmitAgain                 *ebpf.ProgramSpec `ebpf:"dev_queue_xmit_again"`
 	EntryArg0                         *ebpf.ProgramSpec `ebpf:"entry_arg0"`
@@ -731,9 +716,7 @@ type trackerProgramSpecs struct {
 	IpLocalOut                        *ebpf.ProgramSpec `ebpf:"ip_local_out"`
 	IpLocalOutAgain                   *ebpf.ProgramSpec `ebpf:"ip_local_out_again"`
 	Ipv6FragRcv                       *ebpf.ProgramSpec `ebpf:"ipv6_frag_rcv"`
-	Ipv6FragRcvAgain                  *ebpf.ProgramSpec `ebpf:"ipv6_frag_rcv_again"`
 	Ipv6FragRcvExit                   *ebpf.ProgramSpec `ebpf:"ipv6_frag_rcv_exit"`
-	Ipv6FragRcvExitAgain              *ebpf.ProgramSpec `ebpf:"ipv6_frag_rcv_exit_again"`
 	KfreeSkb                          *ebpf.ProgramSpec `ebpf:"kfree_skb"`
 	KfreeSkbAgain                     *ebpf.ProgramSpec `ebpf:"kfree_skb_again"`
 	KfreeSkbPartial                   *ebpf.ProgramSpec `ebpf:"kfree_skb_partial"`
@@ -741,24 +724,19 @@ type trackerProgramSpecs struct {
 	KmallocReserve                    *ebpf.ProgramSpec `ebpf:"kmalloc_reserve"`
 	NameSymbol                        *ebpf.ProgramSpec `ebpf:"name_symbol"`
 	NapiReuseSkb                      *ebpf.ProgramSpec `ebpf:"napi_reuse_skb"`
-	NapiReuseSkbAgain                 *ebpf.ProgramSpec `ebpf:"napi_reuse_skb_again"`
 	NapiSkbFreeStolenHead             *ebpf.ProgramSpec `ebpf:"napi_skb_free_stolen_head"`
-	NapiSkbFreeStolenHeadAgain        *ebpf.ProgramSpec `ebpf:"napi_skb_free_stolen_head_again"`
 	NeighEventSend                    *ebpf.ProgramSpec `ebpf:"neigh_event_send"`
 	NeighEventSendAgain               *ebpf.ProgramSpec `ebpf:"neigh_event_send_again"`
 	NeighEventSendExit                *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit"`
 	NeighEventSendExitAgain           *ebpf.ProgramSpec `ebpf:"neigh_event_send_exit_again"`
 	NetDevStartXmit                   *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit"`
-	NetDevStartXmitAgain              *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit_again"`
 	NfHookSlow                        *ebpf.ProgramSpec `ebpf:"nf_hook_slow"`
 	NfHookSlowAgain                   *ebpf.ProgramSpec `ebpf:"nf_hook_slow_again"`
 	NfHookSlowExit                    *ebpf.ProgramSpec `ebpf:"nf_hook_slow_exit"`
 	NfHookSlowExitAgain               *ebpf.ProgramSpec `ebpf:"nf_hook_slow_exit_again"`
 	Nothing                           *ebpf.ProgramSpec `ebpf:"nothing"`
 	PacketRcv                         *ebpf.ProgramSpec `ebpf:"packet_rcv"`
-	PacketRcvAgain                    *ebpf.ProgramSpec `ebpf:"packet_rcv_again"`
 	PacketRcvExit                     *ebpf.ProgramSpec `ebpf:"packet_rcv_exit"`
-	PacketRcvExitAgain                *ebpf.ProgramSpec `ebpf:"packet_rcv_exit_again"`
 	PskbCarveInsideHeader             *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header"`
 	PskbCarveInsideHeaderAgain        *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header_again"`
 	PskbCarveInsideHeaderExit         *ebpf.ProgramSpec `ebpf:"pskb_carve_inside_header_exit"`
@@ -821,13 +799,9 @@ type trackerProgramSpecs struct {
 	TcpV6Rcv                          *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv"`
 	TcpV6RcvExit                      *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_exit"`
 	TpacketRcv                        *ebpf.ProgramSpec `ebpf:"tpacket_rcv"`
-	TpacketRcvAgain                   *ebpf.ProgramSpec `ebpf:"tpacket_rcv_again"`
 	TpacketRcvExit                    *ebpf.ProgramSpec `ebpf:"tpacket_rcv_exit"`
-	TpacketRcvExitAgain               *ebpf.ProgramSpec `ebpf:"tpacket_rcv_exit_again"`
 	UdpEnqueue                        *ebpf.ProgramSpec `ebpf:"udp_enqueue"`
-	UdpEnqueueAgain                   *ebpf.ProgramSpec `ebpf:"udp_enqueue_again"`
 	UdpEnqueueExit                    *ebpf.ProgramSpec `ebpf:"udp_enqueue_exit"`
-	UdpEnqueueExitAgain               *ebpf.ProgramSpec `ebpf:"udp_enqueue_exit_again"`
 }
 
 // trackerMapSpecs contains maps before they are loaded into the kernel.
@@ -835,14 +809,11 @@ type trackerProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type trackerMapSpecs struct {
 	Identities   *ebpf.MapSpec `ebpf:"identities"`
-	InHand       *ebpf.MapSpec `ebpf:"in_hand"`
 	LossCounters *ebpf.MapSpec `ebpf:"loss_counters"`
 	MoreRefusals *ebpf.MapSpec `ebpf:"more_refusals"`
 	Moving       *ebpf.MapSpec `ebpf:"moving"`
-	Pending      *ebpf.MapSpec `ebpf:"pending"`
 	Records      *ebpf.MapSpec `ebpf:"records"`
 	Scopes       *ebpf.MapSpec `ebpf:"scopes"`
-	SetAside     *ebpf.MapSpec `ebpf:"set_aside"`
 	Waiting      *ebpf.MapSpec `ebpf:"waiting"`
 	Works        *ebpf.MapSpec `ebpf:"works"`
 }
@@ -857,8 +828,9 @@ type trackerVariableSpecs struct {
 	Filters           *ebpf.VariableSpec `ebpf:"filters"`
 	FirstCookie       *ebpf.VariableSpec `ebpf:"first_cookie"`
 	ForgottenRefusals *ebpf.VariableSpec `ebpf:"forgotten_refusals"`
-	Hands             *ebpf.VariableSpec `ebpf:"hands"`
 	HookNotes         *ebpf.VariableSpec `ebpf:"hook_notes"`
+	InHand            *ebpf.VariableSpec `ebpf:"in_hand"`
+	Innermost         *ebpf.VariableSpec `ebpf:"innermost"`
 	KeepCookie        *ebpf.VariableSpec `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.VariableSpec `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.VariableSpec `ebpf:"keep_event"`
@@ -891,6 +863,7 @@ type trackerVariableSpecs struct {
 	NothingYet        *ebpf.VariableSpec `ebpf:"nothing_yet"`
 	OverwrittenNotes  *ebpf.VariableSpec `ebpf:"overwritten_notes"`
 	PageArray         *ebpf.VariableSpec `ebpf:"page_array"`
+	Pending           *ebpf.VariableSpec `ebpf:"pending"`
 	Pulses            *ebpf.VariableSpec `ebpf:"pulses"`
 	Questions         *ebpf.VariableSpec `ebpf:"questions"`
 	Refusals          *ebpf.VariableSpec `ebpf:"refusals"`
@@ -920,14 +893,11 @@ func (o *trackerObjects) Close() error {
 // It can be passed to loadTrackerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trackerMaps struct {
 	Identities   *ebpf.Map `ebpf:"identities"`
-	InHand       *ebpf.Map `ebpf:"in_hand"`
 	LossCounters *ebpf.Map `ebpf:"loss_counters"`
 	MoreRefusals *ebpf.Map `ebpf:"more_refusals"`
 	Moving       *ebpf.Map `ebpf:"moving"`
-	Pending      *ebpf.Map `ebpf:"pending"`
 	Records      *ebpf.Map `ebpf:"records"`
 	Scopes       *ebpf.Map `ebpf:"scopes"`
-	SetAside     *ebpf.Map `ebpf:"set_aside"`
 	Waiting      *ebpf.Map `ebpf:"waiting"`
 	Works        *ebpf.Map `ebpf:"works"`
 }
@@ -935,14 +905,11 @@ type trackerMaps struct {
 func (m *trackerMaps) Close() error {
 	return _TrackerClose(
 		m.Identities,
-		m.InHand,
 		m.LossCounters,
 		m.MoreRefusals,
 		m.Moving,
-		m.Pending,
 		m.Records,
 		m.Scopes,
-		m.SetAside,
 		m.Waiting,
 		m.Works,
 	)
@@ -958,8 +925,9 @@ type trackerVariables struct {
 	Filters           *ebpf.Variable `ebpf:"filters"`
 	FirstCookie       *ebpf.Variable `ebpf:"first_cookie"`
 	ForgottenRefusals *ebpf.Variable `ebpf:"forgotten_refusals"`
-	Hands             *ebpf.Variable `ebpf:"hands"`
 	HookNotes         *ebpf.Variable `ebpf:"hook_notes"`
+	InHand            *ebpf.Variable `ebpf:"in_hand"`
+	Innermost         *ebpf.Variable `ebpf:"innermost"`
 	KeepCookie        *ebpf.Variable `ebpf:"keep_cookie"`
 	KeepDropEvent     *ebpf.Variable `ebpf:"keep_drop_event"`
 	KeepEvent         *ebpf.Variable `ebpf:"keep_event"`
@@ -992,6 +960,7 @@ type trackerVariables struct {
 	NothingYet        *ebpf.Variable `ebpf:"nothing_yet"`
 	OverwrittenNotes  *ebpf.Variable `ebpf:"overwritten_notes"`
 	PageArray         *ebpf.Variable `ebpf:"page_array"`
+	Pending           *ebpf.Variable `ebpf:"pending"`
 	Pulses            *ebpf.Variable `ebpf:"pulses"`
 	Questions         *ebpf.Variable `ebpf:"questions"`
 	Refusals          *ebpf.Variable `ebpf:"refusals"`
@@ -1028,7 +997,6 @@ type trackerPrograms struct {
 	DevDirectXmit                     *ebpf.Program `ebpf:"dev_direct_xmit"`
 	DevDirectXmitAgain                *ebpf.Program `ebpf:"dev_direct_xmit_again"`
 	DevQdiscEnqueue                   *ebpf.Program `ebpf:"dev_qdisc_enqueue"`
-	DevQdiscEnqueueAgain              *ebpf.Program `ebpf:"dev_qdisc_enqueue_again"`
 	DevQueueXmit                      *ebpf.Program `ebpf:"dev_queue_xmit"`
 	DevQueueXmitAgain                 *ebpf.Program `ebpf:"dev_queue_xmit_again"`
 	EntryArg0                         *ebpf.Program `ebpf:"entry_arg0"`
@@ -1076,9 +1044,7 @@ type trackerPrograms struct {
 	IpLocalOut                        *ebpf.Program `ebpf:"ip_local_out"`
 	IpLocalOutAgain                   *ebpf.Program `ebpf:"ip_local_out_again"`
 	Ipv6FragRcv                       *ebpf.Program `ebpf:"ipv6_frag_rcv"`
-	Ipv6FragRcvAgain                  *ebpf.Program `ebpf:"ipv6_frag_rcv_again"`
 	Ipv6FragRcvExit                   *ebpf.Program `ebpf:"ipv6_frag_rcv_exit"`
-	Ipv6FragRcvExitAgain              *ebpf.Program `ebpf:"ipv6_frag_rcv_exit_again"`
 	KfreeSkb                          *ebpf.Program `ebpf:"kfree_skb"`
 	KfreeSkbAgain                     *ebpf.Program `ebpf:"kfree_skb_again"`
 	KfreeSkbPartial                   *ebpf.Program `ebpf:"kfree_skb_partial"`
@@ -1086,24 +1052,19 @@ type trackerPrograms struct {
 	KmallocReserve                    *ebpf.Program `ebpf:"kmalloc_reserve"`
 	NameSymbol                        *ebpf.Program `ebpf:"name_symbol"`
 	NapiReuseSkb                      *ebpf.Program `ebpf:"napi_reuse_skb"`
-	NapiReuseSkbAgain                 *ebpf.Program `ebpf:"napi_reuse_skb_again"`
 	NapiSkbFreeStolenHead             *ebpf.Program `ebpf:"napi_skb_free_stolen_head"`
-	NapiSkbFreeStolenHeadAgain        *ebpf.Program `ebpf:"napi_skb_free_stolen_head_again"`
 	NeighEventSend                    *ebpf.Program `ebpf:"neigh_event_send"`
 	NeighEventSendAgain               *ebpf.Program `ebpf:"neigh_event_send_again"`
 	NeighEventSendExit                *ebpf.Program `ebpf:"neigh_event_send_exit"`
 	NeighEventSendExitAgain           *ebpf.Program `ebpf:"neigh_event_send_exit_again"`
 	NetDevStartXmit                   *ebpf.Program `ebpf:"net_dev_start_xmit"`
-	NetDevStartXmitAgain              *ebpf.Program `ebpf:"net_dev_start_xmit_again"`
 	NfHookSlow                        *ebpf.Program `ebpf:"nf_hook_slow"`
 	NfHookSlowAgain                   *ebpf.Program `ebpf:"nf_hook_slow_again"`
 	NfHookSlowExit                    *ebpf.Program `ebpf:"nf_hook_slow_exit"`
 	NfHookSlowExitAgain               *ebpf.Program `ebpf:"nf_hook_slow_exit_again"`
 	Nothing                           *ebpf.Program `ebpf:"nothing"`
 	PacketRcv                         *ebpf.Program `ebpf:"packet_rcv"`
-	PacketRcvAgain                    *ebpf.Program `ebpf:"packet_rcv_again"`
 	PacketRcvExit                     *ebpf.Program `ebpf:"packet_rcv_exit"`
-	PacketRcvExitAgain                *ebpf.Program `ebpf:"packet_rcv_exit_again"`
 	PskbCarveInsideHeader             *ebpf.Program `ebpf:"pskb_carve_inside_header"`
 	PskbCarveInsideHeaderAgain        *ebpf.Program `ebpf:"pskb_carve_inside_header_again"`
 	PskbCarveInsideHeaderExit         *ebpf.Program `ebpf:"pskb_carve_inside_header_exit"`
@@ -1166,13 +1127,9 @@ type trackerPrograms struct {
 	TcpV6Rcv                          *ebpf.Program `ebpf:"tcp_v6_rcv"`
 	TcpV6RcvExit                      *ebpf.Program `ebpf:"tcp_v6_rcv_exit"`
 	TpacketRcv                        *ebpf.Program `ebpf:"tpacket_rcv"`
-	TpacketRcvAgain                   *ebpf.Program `ebpf:"tpacket_rcv_again"`
 	TpacketRcvExit                    *ebpf.Program `ebpf:"tpacket_rcv_exit"`
-	TpacketRcvExitAgain               *ebpf.Program `ebpf:"tpacket_rcv_exit_again"`
 	UdpEnqueue                        *ebpf.Program `ebpf:"udp_enqueue"`
-	UdpEnqueueAgain                   *ebpf.Program `ebpf:"udp_enqueue_again"`
 	UdpEnqueueExit                    *ebpf.Program `ebpf:"udp_enqueue_exit"`
-	UdpEnqueueExitAgain               *ebpf.Program `ebpf:"udp_enqueue_exit_again"`
 }
 
 func (p *trackerPrograms) Close() error {
@@ -1201,7 +1158,6 @@ func (p *trackerPrograms) Close() error {
 		p.DevDirectXmit,
 		p.DevDirectXmitAgain,
 		p.DevQdiscEnqueue,
-		p.DevQdiscEnqueueAgain,
 		p.DevQueueXmit,
 		p.DevQueueXmitAgain,
 		p.EntryArg0,
@@ -1249,9 +1205,7 @@ func (p *trackerPrograms) Close() error {
 		p.IpLocalOut,
 		p.IpLocalOutAgain,
 		p.Ipv6FragRcv,
-		p.Ipv6FragRcvAgain,
 		p.Ipv6FragRcvExit,
-		p.Ipv6FragRcvExitAgain,
 		p.KfreeSkb,
 		p.KfreeSkbAgain,
 		p.KfreeSkbPartial,
@@ -1259,24 +1213,19 @@ func (p *trackerPrograms) Close() error {
 		p.KmallocReserve,
 		p.NameSymbol,
 		p.NapiReuseSkb,
-		p.NapiReuseSkbAgain,
 		p.NapiSkbFreeStolenHead,
-		p.NapiSkbFreeStolenHeadAgain,
 		p.NeighEventSend,
 		p.NeighEventSendAgain,
 		p.NeighEventSendExit,
 		p.NeighEventSendExitAgain,
 		p.NetDevStartXmit,
-		p.NetDevStartXmitAgain,
 		p.NfHookSlow,
 		p.NfHookSlowAgain,
 		p.NfHookSlowExit,
 		p.NfHookSlowExitAgain,
 		p.Nothing,
 		p.PacketRcv,
-		p.PacketRcvAgain,
 		p.PacketRcvExit,
-		p.PacketRcvExitAgain,
 		p.PskbCarveInsideHeader,
 		p.PskbCarveInsideHeaderAgain,
 		p.PskbCarveInsideHeaderExit,
@@ -1339,13 +1288,9 @@ func (p *trackerPrograms) Close() error {
 		p.TcpV6Rcv,
 		p.TcpV6RcvExit,
 		p.TpacketRcv,
-		p.TpacketRcvAgain,
 		p.TpacketRcvExit,
-		p.TpacketRcvExitAgain,
 		p.UdpEnqueue,
-		p.UdpEnqueueAgain,
 		p.UdpEnqueueExit,
-		p.UdpEnqueueExitAgain,
 	)
 }
 

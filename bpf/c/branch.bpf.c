@@ -1,45 +1,58 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // The branches of a packet: its clones, the copies that packet sockets take, and the places where an skb comes to rest.
-// Always attached, and fentry and fexit for the same reason as the lifetimes.
+// Always attached, and fentry and fexit for the same reason as the lifetimes. What only runs with softirqs disabled does with one
+// program (hook.h): where packets are received or given to a device.
+#include "include/call.h"
 #include "include/hook.h"
 #include "include/identity.h"
 
 #define EINPROGRESS 115 // include/uapi/asm-generic/errno.h
 
-static __always_inline void enter(struct sk_buff *skb, const struct identity *id)
-{
-	struct call call = {.skb = (__u64)skb, .task = bpf_get_current_task()};
+// The calls whose ends are told.
+struct call pending[CALLS];
 
-	if (bpf_map_update_elem(&pending, &call, id, BPF_ANY))
+static __always_inline void enter(const void *ctx, struct sk_buff *skb, const struct identity *id)
+{
+	__u32 number = begin_call(pending, low_half_of((__u64)ctx));
+	struct call *call = call_number(pending, number - 1);
+
+	if (!number) {
 		lost(id->scope, LOSS_PENDING_FULL);
+		return;
+	}
+	call->skb = (__u64)skb;
+	call->id = *id;
 }
 
 // Reports how the call ended. The skb may be gone already: it is used as a number only.
-static __always_inline void leave_with(struct sk_buff *skb, __u8 kind, int happened, __u64 value, __u64 netns)
+static __always_inline void leave_with(const void *ctx, struct sk_buff *skb, __u8 kind, int happened, __u64 value, __u64 netns)
 {
-	struct call call = {.skb = (__u64)skb, .task = bpf_get_current_task()};
-	struct identity *found = bpf_map_lookup_elem(&pending, &call), id;
+	__u32 number = call_in(pending, low_half_of((__u64)ctx));
+	struct call *call = call_number(pending, number - 1);
+	struct identity id;
+	int same;
 
-	if (!found)
+	if (!number)
 		return;
-	id = *found;
-	bpf_map_delete_elem(&pending, &call);
-	if (happened)
+	id = call->id;
+	same = call->skb == (__u64)skb; // it is not, if the return of an earlier call was not seen, and the packet of this one is unknown
+	call->frame = 0;
+	if (same && happened)
 		report(kind, &id, (__u64)skb, value, netns);
 }
 
-static __always_inline void leave(struct sk_buff *skb, __u8 kind, int happened, __u64 netns)
+static __always_inline void leave(const void *ctx, struct sk_buff *skb, __u8 kind, int happened, __u64 netns)
 {
-	leave_with(skb, kind, happened, 0, netns);
+	leave_with(ctx, skb, kind, happened, 0, netns);
 }
 
-static __always_inline int enter_known(struct sk_buff *skb)
+static __always_inline int enter_known(const void *ctx, struct sk_buff *skb)
 {
 	struct identity id;
 
 	if (known(skb, &id))
-		enter(skb, &id);
+		enter(ctx, skb, &id);
 	return 0;
 }
 
@@ -55,60 +68,66 @@ HOOK(PART_REPORTS, "fexit/skb_clone", skb_clone, struct sk_buff *skb, unsigned i
 // --- Packet sockets ---------------------------------------------------------------------------------------------------
 // If others hold the skb too, the socket keeps a clone of it; if not, it keeps the skb itself.
 
-static __always_inline int enter_tap(struct sk_buff *skb)
+static __always_inline int enter_tap(const void *ctx, struct sk_buff *skb)
 {
 	struct identity id;
 
 	if (!known(skb, &id))
 		return 0;
 	report(KIND_TAP_ENTER, &id, (__u64)skb, skb->users.refs.counter > 1, 0);
-	enter(skb, &id);
+	enter(ctx, skb, &id);
 	return 0;
 }
 
-HOOK(PART_REPORTS, "fentry/packet_rcv", packet_rcv, struct sk_buff *skb)
+SEC("fentry/packet_rcv")
+int BPF_PROG(packet_rcv, struct sk_buff *skb)
 {
-	return enter_tap(skb);
+	return enter_tap(ctx, skb);
 }
 
-HOOK(PART_REPORTS, "fexit/packet_rcv", packet_rcv_exit, struct sk_buff *skb)
+SEC("fexit/packet_rcv")
+int BPF_PROG(packet_rcv_exit, struct sk_buff *skb)
 {
-	leave(skb, KIND_TAP_EXIT, 1, 0);
+	leave(ctx, skb, KIND_TAP_EXIT, 1, 0);
 	return 0;
 }
 
-HOOK(PART_REPORTS, "fentry/tpacket_rcv", tpacket_rcv, struct sk_buff *skb)
+SEC("fentry/tpacket_rcv")
+int BPF_PROG(tpacket_rcv, struct sk_buff *skb)
 {
-	return enter_tap(skb);
+	return enter_tap(ctx, skb);
 }
 
-HOOK(PART_REPORTS, "fexit/tpacket_rcv", tpacket_rcv_exit, struct sk_buff *skb)
+SEC("fexit/tpacket_rcv")
+int BPF_PROG(tpacket_rcv_exit, struct sk_buff *skb)
 {
-	leave(skb, KIND_TAP_EXIT, 1, 0);
+	leave(ctx, skb, KIND_TAP_EXIT, 1, 0);
 	return 0;
 }
 
 // --- Resting places -----------------------------------------------------------------------------------------------------
 
-HOOK(PART_REPORTS, "fentry/__udp_enqueue_schedule_skb", udp_enqueue, struct sock *sk, struct sk_buff *skb)
+SEC("fentry/__udp_enqueue_schedule_skb")
+int BPF_PROG(udp_enqueue, struct sock *sk, struct sk_buff *skb)
 {
-	return enter_known(skb);
+	return enter_known(ctx, skb);
 }
 
-HOOK(PART_REPORTS, "fexit/__udp_enqueue_schedule_skb", udp_enqueue_exit, struct sock *sk, struct sk_buff *skb, int error)
+SEC("fexit/__udp_enqueue_schedule_skb")
+int BPF_PROG(udp_enqueue_exit, struct sock *sk, struct sk_buff *skb, int error)
 {
-	leave(skb, KIND_ENQUEUED, !error, sk->__sk_common.skc_net.net->net_cookie);
+	leave(ctx, skb, KIND_ENQUEUED, !error, sk->__sk_common.skc_net.net->net_cookie);
 	return 0;
 }
 
 HOOK(PART_REPORTS, "fentry/__sock_queue_rcv_skb", sock_queue, struct sock *sk, struct sk_buff *skb)
 {
-	return enter_known(skb);
+	return enter_known(ctx, skb);
 }
 
 HOOK(PART_REPORTS, "fexit/__sock_queue_rcv_skb", sock_queue_exit, struct sock *sk, struct sk_buff *skb, int error)
 {
-	leave(skb, KIND_ENQUEUED, !error, sk->__sk_common.skc_net.net->net_cookie);
+	leave(ctx, skb, KIND_ENQUEUED, !error, sk->__sk_common.skc_net.net->net_cookie);
 	return 0;
 }
 
@@ -130,7 +149,7 @@ HOOK(PART_REPORTS, "fentry/__neigh_event_send", neigh_event_send, void *neigh, s
 	if (!skb || !known(skb, &id))
 		return 0;
 	set_parked((__u64)skb->head, 1);
-	enter(skb, &id);
+	enter(ctx, skb, &id);
 	take_in_hand(ctx, skb, RELATION_SOLICITATION);
 	return 0;
 }
@@ -138,10 +157,10 @@ HOOK(PART_REPORTS, "fentry/__neigh_event_send", neigh_event_send, void *neigh, s
 // With 0 the caller still has the skb in hand, and goes on to send it.
 HOOK(PART_REPORTS, "fexit/__neigh_event_send", neigh_event_send_exit, void *neigh, struct sk_buff *skb, _Bool immediate, int held)
 {
-	lay_down(ctx, skb);
+	lay_down(ctx);
 	if (skb && !held)
 		set_parked((__u64)skb->head, 0);
-	leave(skb, KIND_PARKED, held, 0);
+	leave(ctx, skb, KIND_PARKED, held, 0);
 	return 0;
 }
 
@@ -210,7 +229,8 @@ HOOK(PART_REPORTS, "fexit/tcp_data_queue", tcp_data_queue_exit, struct sock *sk,
 // (net/core/dev.c); a packet that finds its qdisc empty may bypass it. Whatever leaves for a device comes through
 // dev_hard_start_xmit, where net_dev_start_xmit is.
 
-HOOK(PART_REPORTS, "fentry/dev_qdisc_enqueue", dev_qdisc_enqueue, struct sk_buff *skb)
+SEC("fentry/dev_qdisc_enqueue")
+int BPF_PROG(dev_qdisc_enqueue, struct sk_buff *skb)
 {
 	struct net_device *dev = skb->dev;
 	struct shaped_record *r;
@@ -230,7 +250,8 @@ HOOK(PART_REPORTS, "fentry/dev_qdisc_enqueue", dev_qdisc_enqueue, struct sk_buff
 	return 0;
 }
 
-HOOK(PART_REPORTS, "tp_btf/net_dev_start_xmit", net_dev_start_xmit, struct sk_buff *skb)
+SEC("tp_btf/net_dev_start_xmit")
+int BPF_PROG(net_dev_start_xmit, struct sk_buff *skb)
 {
 	__u64 key = (__u64)skb;
 	struct wait *found = bpf_map_lookup_elem(&waiting, &key);
@@ -253,23 +274,25 @@ HOOK(PART_REPORTS, "tp_btf/net_dev_start_xmit", net_dev_start_xmit, struct sk_bu
 
 HOOK(PART_REPORTS, "fentry/ip_defrag", ip_defrag, void *net, struct sk_buff *skb)
 {
-	return enter_known(skb);
+	return enter_known(ctx, skb);
 }
 
 HOOK(PART_REPORTS, "fexit/ip_defrag", ip_defrag_exit, void *net, struct sk_buff *skb, __u32 user, int error)
 {
-	leave_with(skb, KIND_PARKED, error == -EINPROGRESS, PLACE_FRAGMENTS, 0);
+	leave_with(ctx, skb, KIND_PARKED, error == -EINPROGRESS, PLACE_FRAGMENTS, 0);
 	return 0;
 }
 
-HOOK(PART_REPORTS, "fentry/ipv6_frag_rcv", ipv6_frag_rcv, struct sk_buff *skb)
+SEC("fentry/ipv6_frag_rcv")
+int BPF_PROG(ipv6_frag_rcv, struct sk_buff *skb)
 {
-	return enter_known(skb);
+	return enter_known(ctx, skb);
 }
 
-HOOK(PART_REPORTS, "fexit/ipv6_frag_rcv", ipv6_frag_rcv_exit, struct sk_buff *skb, int error)
+SEC("fexit/ipv6_frag_rcv")
+int BPF_PROG(ipv6_frag_rcv_exit, struct sk_buff *skb, int error)
 {
-	leave_with(skb, KIND_PARKED, error == -EINPROGRESS, PLACE_FRAGMENTS, 0);
+	leave_with(ctx, skb, KIND_PARKED, error == -EINPROGRESS, PLACE_FRAGMENTS, 0);
 	return 0;
 }
 

@@ -81,7 +81,9 @@ HOOK(PART_ENDS, "fentry/kfree_skb_partial", kfree_skb_partial, struct sk_buff *s
 	return 0;
 }
 
-HOOK(PART_ENDS, "fentry/napi_skb_free_stolen_head", napi_skb_free_stolen_head, struct sk_buff *skb)
+// This and the next are NAPI's, and run in softirqs.
+SEC("fentry/napi_skb_free_stolen_head")
+int BPF_PROG(napi_skb_free_stolen_head, struct sk_buff *skb)
 {
 	absorb(skb);
 	release(skb);
@@ -90,7 +92,8 @@ HOOK(PART_ENDS, "fentry/napi_skb_free_stolen_head", napi_skb_free_stolen_head, s
 }
 
 // The driver takes the skb back, head and all, for its next packet.
-HOOK(PART_ENDS, "fentry/napi_reuse_skb", napi_reuse_skb, void *napi, struct sk_buff *skb)
+SEC("fentry/napi_reuse_skb")
+int BPF_PROG(napi_reuse_skb, void *napi, struct sk_buff *skb)
 {
 	release(skb);
 	forget(skb);

@@ -133,7 +133,7 @@ int BPF_PROG(skb_gro_receive_exit, struct sk_buff *into, struct sk_buff *skb, in
 	}                                                                                                             \
 	SEC("fexit/" #function) int BPF_PROG(function##_exit, struct sk_buff *skb)                                   \
 	{                                                                                                             \
-		lay_down(ctx, skb);                                                                                   \
+		lay_down(ctx);                                                                                   \
 		return 0;                                                                                             \
 	}
 
@@ -152,7 +152,7 @@ RECEIVES(tcp_v6_rcv)
 	}                                                                                                             \
 	HOOK(PART_REPORTS, "fexit/" #function, function##_exit, struct sk_buff *skb)                                 \
 	{                                                                                                             \
-		lay_down(ctx, skb);                                                                                   \
+		lay_down(ctx);                                                                                   \
 		return 0;                                                                                             \
 	}
 
@@ -165,7 +165,7 @@ HOOK(PART_REPORTS, "fentry/tcp_v4_do_rcv", tcp_v4_do_rcv, struct sock *sk, struc
 
 HOOK(PART_REPORTS, "fexit/tcp_v4_do_rcv", tcp_v4_do_rcv_exit, struct sock *sk, struct sk_buff *skb)
 {
-	lay_down(ctx, skb);
+	lay_down(ctx);
 	return 0;
 }
 
@@ -177,7 +177,7 @@ HOOK(PART_REPORTS, "fentry/tcp_v6_do_rcv", tcp_v6_do_rcv, struct sock *sk, struc
 
 HOOK(PART_REPORTS, "fexit/tcp_v6_do_rcv", tcp_v6_do_rcv_exit, struct sock *sk, struct sk_buff *skb)
 {
-	lay_down(ctx, skb);
+	lay_down(ctx);
 	return 0;
 }
 

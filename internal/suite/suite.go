@@ -2,6 +2,7 @@ package suite
 
 import (
 	"testing"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -28,6 +29,12 @@ func RunOnAnyTier(t *testing.T, name string) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	config, reporter := ginkgo.GinkgoConfiguration()
 	config.FailOnEmpty = true
+	if deadline, ok := t.Deadline(); ok {
+		config.Timeout = min(config.Timeout, inTime(time.Until(deadline)))
+	}
+	if config.PollProgressAfter == 0 {
+		config.PollProgressAfter = time.Minute
+	}
 	ginkgo.RunSpecs(t, name, config, reporter)
 
 	if err := harness.Shutdown(); err != nil {
@@ -41,3 +48,8 @@ func RunOnAnyTier(t *testing.T, name string) {
 		t.Errorf("the suite left behind: %s", l)
 	}
 }
+
+// inTime is when a suite that may take so long is to be given up. go test ends the process when time is up, and says no more than
+// what each goroutine does; Ginkgo says which spec did not end, and where it is, but needs some time: half a minute if the
+// spec does not end when its context does.
+func inTime(whole time.Duration) time.Duration { return whole - min(whole/2, time.Minute) }

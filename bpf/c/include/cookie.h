@@ -11,6 +11,7 @@ enum cookie {
 	COOKIE_VALUE = 1 << 17,	 // a return probe, and the function returns a number
 	COOKIE_SIGNED = 1 << 18, // ... that may be negative
 	COOKIE_ON_WAY_OUT = 1 << 19, // packets come here when IP is about to send them
+	COOKIE_ALONE = 1 << 20, // the hook has no second program
 	COOKIE_SHIFT = 1 << 24,	 // ... of 64 bits less this field, which has 6 bits
 };
 

@@ -10,6 +10,7 @@
 #ifndef WAYBILL_HOOK_H
 #define WAYBILL_HOOK_H
 
+#include "cookie.h"
 #include "maps.h"
 
 // What it means that a hook was missed.
@@ -30,10 +31,6 @@ volatile __u64 hook_notes[NOTES];
 // numbers collide share a slot, and the other stack's second program may not know then that the first one acted.
 volatile __u64 stood_in[PARTS];
 volatile __u64 overwritten_notes;
-
-// THREAD_SIZE and IRQ_STACK_SIZE of x86-64 (arch/x86/include/asm/page_64_types.h). Where stacks are larger, one has several
-// slots.
-#define STACK_SHIFT 14
 
 // The low half of an address, as a number: the verifier lets nobody calculate with a pointer, but once half of it is moved, that
 // is none any more. Stacks lie within a few hundred megabytes.
@@ -82,13 +79,15 @@ static __always_inline int stands_in(const void *arguments, __u32 hook, enum par
 	return name##_body(___bpf_ctx_cast(args));                                                                 \
 	_Pragma("GCC diagnostic pop")
 
-// HOOK is BPF_PROG, twice. The second program has the first one's name and _again.
+// HOOK is BPF_PROG, twice. The second program has the first one's name and _again. The programs of a probe know by their cookie, which
+// is a constant of each, whether the second one is there.
 #define HOOK(part, where, name, args...)                                                                           \
 	enum { hook_##name = __COUNTER__ + 1 };                                                                       \
 	static __always_inline int name##_body(unsigned long long *ctx, ##args);                                   \
 	SEC(where) int name(unsigned long long *ctx)                                                               \
 	{                                                                                                          \
-		leave_note(ctx, hook_##name);                                                                      \
+		if (part != PART_EVENTS || !(bpf_get_attach_cookie(ctx) & COOKIE_ALONE))                            \
+			leave_note(ctx, hook_##name);                                                              \
 		HOOK_CALL(name, args)                                                                              \
 	}                                                                                                          \
 	SEC(where) int name##_again(unsigned long long *ctx)                                                       \

@@ -79,7 +79,6 @@ struct subject {
 	struct sk_buff *skb;
 	struct net_device *dev; // NULL if unknown
 	__u64 netns;		// cookie, 0 if unknown
-	__u32 inum;
 	struct identity id;
 	// Where the identity is kept: for notes about it, not for reading it again. If the packet ends on another CPU meanwhile, it
 	// is another packet's by now.
@@ -88,35 +87,54 @@ struct subject {
 
 #define DST_NOREF 1UL // SKB_DST_NOREF, include/linux/skbuff.h
 
+// The namespace where an skb was routed; NULL if that is not known.
+static __always_inline const struct net *routed_in(const struct sk_buff *skb)
+{
+	unsigned long dst = skb->_skb_refdst & ~DST_NOREF; // what TCP has queued has links of a list there
+	const struct net *net;
+
+	if ((__s64)dst >= 0)
+		return 0;
+	net = BPF_CORE_READ((struct dst_entry *)dst, dev, nd_net.net);
+	return BPF_CORE_READ(net, ns.inum) >= FIRST_NS_INUM ? net : 0;
+}
+
 // Finds the namespace: the device's, or that of the socket that sends, or where the packet was routed. The last is all that there is
 // of a reset by IPv6 before it is given to a device.
 static __always_inline void find_netns(struct subject *s)
 {
-	struct sock *sk = s->skb->sk;
-	const struct net *net = 0;
-	unsigned long dst;
-	__u32 inum;
+	const struct sock *sk;
+	const struct net *net;
 
-	s->netns = 0;
-	s->inum = 0;
-	if (s->dev)
-		net = s->dev->nd_net.net;
-	else if (sk && sends_packets(sk) && plausible(sk->__sk_common.skc_net.net))
-		net = sk->__sk_common.skc_net.net;
-	if (net) {
-		s->netns = net->net_cookie;
-		s->inum = net->ns.inum;
+	if (s->dev) {
+		s->netns = s->dev->nd_net.net->net_cookie;
 		return;
 	}
-	dst = s->skb->_skb_refdst & ~DST_NOREF; // what TCP has queued has links of a list there
-	if (sk || (__s64)dst >= 0)
-		return;
-	net = BPF_CORE_READ((struct dst_entry *)dst, dev, nd_net.net);
-	inum = BPF_CORE_READ(net, ns.inum);
-	if (inum < FIRST_NS_INUM)
-		return;
-	s->netns = BPF_CORE_READ(net, net_cookie);
-	s->inum = inum;
+	s->netns = 0;
+	sk = s->skb->sk;
+	if (!sk) {
+		net = routed_in(s->skb);
+		s->netns = BPF_CORE_READ(net, net_cookie);
+	} else if (sends_packets(sk) && plausible(sk->__sk_common.skc_net.net)) {
+		s->netns = sk->__sk_common.skc_net.net->net_cookie;
+	}
+}
+
+// The inode of the namespace that find_netns found.
+static __always_inline __u32 inum_of(const struct subject *s)
+{
+	const struct sock *sk;
+	const struct net *net;
+
+	if (!s->netns)
+		return 0;
+	if (s->dev)
+		return s->dev->nd_net.net->ns.inum;
+	sk = s->skb->sk;
+	if (sk)
+		return sk->__sk_common.skc_net.net->ns.inum;
+	net = routed_in(s->skb);
+	return BPF_CORE_READ(net, ns.inum);
 }
 
 // Returns where the packet's identity is kept, after a copy of it was made; NULL if it has none.

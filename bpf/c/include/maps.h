@@ -93,22 +93,6 @@ struct {
 	__type(value, __u32);
 } scopes SEC(".maps");
 
-// A function at work on an skb. The task tells apart two calls of which the second got the memory that the first one's
-// skb had; in a softirq it is the interrupted task, which is on this CPU only.
-struct call {
-	__u64 skb;
-	__u64 task;
-};
-
-// key: a call under way; value: the packet it handles. Deleted at the function's return, when the skb may be gone and
-// must not be looked at. The size bounds calls under way, a few for each CPU.
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_PENDING);
-	__type(key, struct call);
-	__type(value, struct identity);
-} pending SEC(".maps");
-
 // An skb on its way into a queue.
 enum waits_for {
 	WAITS_FOR_TCP,	 // tcp_data_queue is at work on it
@@ -178,6 +162,9 @@ static __always_inline __u32 low_half_of(__u64 head)
 	asm("r0 = %1\n\tw0 = w0\n\t%0 = r0" : "=r"(low) : "r"(head) : "r0");
 	return low;
 }
+
+// THREAD_SIZE and IRQ_STACK_SIZE of x86-64 (arch/x86/include/asm/page_64_types.h). Where stacks are larger, one counts as several.
+#define STACK_SHIFT 14
 
 static __always_inline volatile __u32 *class_of(__u64 head)
 {

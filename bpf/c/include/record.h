@@ -134,37 +134,38 @@ struct tuple {
 	__u8 pad;
 };
 
-// What is compared to find out whether a packet has changed. Whole words, without padding.
+// What is compared to find out whether a packet has changed. Whole words, without padding that is not zero.
 struct look {
 	__u64 netns;  // cookies, 0 if unknown
 	__u64 socket;
 	__u32 tid;  // of the task that runs, with pid
-	__u32 inum;
+	__u32 pid;
 	__u32 ifindex; // 0 if there is no device
 	__u32 rx_ifindex;
 	__u16 protocol;	   // host byte order
-	__u16 captured;	   // valid bytes of packet; the others are 0
-	__u16 network;	   // where the network header is in packet
+	__u8 captured;	   // valid bytes of packet; the others are 0
+	__u8 network;	   // where the network header is in packet
 	__u16 vlan_proto;  // host byte order, 0 if there is no tag beside the data
 	__u16 vlan_tci;
-	__u8 ct_protocol;
-	__u8 ct_proto_state;
-	__u32 pid;
-	__u64 nfct; // skb->_nfct, 0 if conntrack has not seen it
+	__u64 nfct; // skb->_nfct, 0 if conntrack has not seen it, and then what follows is 0 too
 	__u32 ct_status;
 	__u32 ct_mark;
 	__u64 labels[2];
+	__u8 ct_protocol;
+	__u8 ct_proto_state;
+	__u8 pad[6];
 	__u8 packet[PACKET_BYTES];
 };
-_Static_assert(sizeof(struct look) == 8 * 5 + 4 * 7 + 2 * 6 + PACKET_BYTES, "look has padding");
+_Static_assert(sizeof(struct look) == 8 * 5 + 4 * 6 + 2 * 3 + 10 + PACKET_BYTES, "look has padding");
 
 // A look, and what is told along with it.
 struct told {
 	struct look look;
 	char comm[16]; // empty if the packet's last look was in the same task
 	char device[16];
+	__u32 inum; // of the namespace
 	__u16 ct_zone;
-	__u16 pad[3];
+	__u16 pad;
 	struct tuple ct[2]; // original, reply
 };
 

@@ -96,7 +96,6 @@ static __always_inline void look_at(struct look *l, const struct subject *s)
 
 	__builtin_memset(l, 0, sizeof(*l));
 	l->netns = s->netns;
-	l->inum = s->inum;
 	if (sk && sends_packets(sk))
 		l->socket = sk->__sk_common.skc_cookie.counter;
 	l->tid = task;
@@ -166,7 +165,8 @@ static __always_inline void tell_conntrack(struct told *t)
 static __always_inline void tell(struct told *t, const struct subject *s, const struct look *l)
 {
 	t->look = *l;
-	__builtin_memset(t->pad, 0, sizeof(t->pad));
+	t->inum = inum_of(s);
+	t->pad = 0;
 	if (l->tid && l->tid == s->id.tid) // each CPU has an idle task 0, with a name of its own
 		t->comm[0] = 0;
 	else
