@@ -138,6 +138,10 @@ func (t *Tracker) Barrier(ctx context.Context) (uint64, error) {
 			full, err = t.collection.Programs[trackerProgSubmitBarrier].Run(&ebpf.RunOptions{Context: &args})
 		}
 	}
+	if err == nil {
+		// The program could wake the reader, but then everything would hang on an interrupt that the kernel sends to its own CPU.
+		err = t.reader.Flush()
+	}
 	if err != nil {
 		t.mu.Lock()
 		delete(t.barriers, number)

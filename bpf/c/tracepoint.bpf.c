@@ -41,7 +41,7 @@ struct barrier_args {
 	__u64 number;
 };
 
-// Run on demand by user space: what was reserved before this record is read before it.
+// Run on demand by user space, which has the reader read it: what was reserved before this record is read before it.
 SEC("syscall")
 int submit_barrier(struct barrier_args *args)
 {
@@ -51,6 +51,6 @@ int submit_barrier(struct barrier_args *args)
 	if (!h)
 		return 1;
 	fill_header(h, KIND_BARRIER, &nobody, 0, args->number);
-	bpf_ringbuf_submit(h, BPF_RB_FORCE_WAKEUP);
+	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
 	return 0;
 }

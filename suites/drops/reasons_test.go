@@ -31,7 +31,7 @@ var _ = Describe("a dropped packet", func() {
 	})
 
 	// Catches: a packet that never got to a device, and so is seen for the first time where it ends, not found by its socket.
-	It("was refused where it was made", func(ctx SpecContext) {
+	It("was refused where it was made", Label("smoke"), func(ctx SpecContext) {
 		var network topology.Network
 		r := row{client: network.Add(topology.Node{Name: "client", NFT: `table inet filter {
 			chain output { type filter hook output priority filter; udp dport 8081 drop; }
@@ -46,7 +46,7 @@ var _ = Describe("a dropped packet", func() {
 	})
 
 	// Catches: the ICMP error that the drop causes taken for the packet, or its journey for the packet's.
-	It("came to a port that nobody listens on, and the sender is told", func(ctx SpecContext) {
+	It("came to a port that nobody listens on, and the sender is told", Label("smoke"), func(ctx SpecContext) {
 		r := newRow(topology.Node{}, topology.Node{})
 
 		trace := r.lab.Trace(ctx, devices)
@@ -79,7 +79,7 @@ var _ = Describe("a dropped packet", func() {
 		Expect(expired).NotTo(Reach("net:net_dev_queue", At(r.router)))
 	})
 
-	It("had a source that is reached another way", func(ctx SpecContext) {
+	It("had a source that is reached another way", Label("smoke"), func(ctx SpecContext) {
 		r := newRow(topology.Node{Sysctls: map[string]string{"net.ipv4.conf.all.rp_filter": "1"}}, topology.Node{})
 
 		near, far := r.client.Interfaces()[0], r.router.Interfaces()[0]

@@ -42,7 +42,7 @@ var _ = Describe("an outcome", func() {
 			BeDropped(Reason("SOCKET_FILTER"), At(p.server)))
 	})
 
-	It("is that of each branch, where a broadcast reaches two sockets and one refuses", func(ctx SpecContext) {
+	It("is that of each branch, where a broadcast reaches two sockets and one refuses", Label("smoke"), func(ctx SpecContext) {
 		p := newPair("")
 		socket(p)
 		socket(p, refuseAll)
@@ -80,7 +80,7 @@ var _ = Describe("an outcome", func() {
 		Expect(len(cpus)).To(BeNumerically(">", 1), "nothing was taken over")
 	})
 
-	It("is one packet's, though its addresses are translated", func(ctx SpecContext) {
+	It("is one packet's, though its addresses are translated", Label("smoke"), func(ctx SpecContext) {
 		var net topology.Network
 		client := net.Add(topology.Node{Name: "client"})
 		fw := net.Add(topology.Node{Name: "fw", Forwarding: true, NFT: `table ip nat {

@@ -81,7 +81,7 @@ var _ = Describe("a tracker that is not to be fooled", func() {
 		Expect(trace.Seal(ctx).Of(sent)).To(BeDropped(At(p.server), ByRule("no metrics from outside")))
 	})
 
-	It("follows a packet whose buffer is exchanged, because it is rewritten while a sniffer holds a copy", func(ctx SpecContext) {
+	It("follows a packet whose buffer is exchanged, because it is rewritten while a sniffer holds a copy", Label("smoke"), func(ctx SpecContext) {
 		p := newPair(`table inet filter {
 			chain mangle {
 				type filter hook input priority mangle;

@@ -11,7 +11,7 @@ import (
 	"github.com/waybill-dev/waybill/topology"
 )
 
-var _ = Describe("a default-deny forward chain", func() {
+var _ = Describe("a default-deny forward chain", Label("smoke"), func() {
 	const ruleset = `table inet filter {
 		chain forward {
 			type filter hook forward priority filter; policy drop;

@@ -16,7 +16,7 @@ import (
 )
 
 // Two filters at one hook: what drops a packet must not be told of the other one.
-var _ = Describe("iptables beside nftables", func() {
+var _ = Describe("iptables beside nftables", Label("smoke"), func() {
 	const later = `table inet filter {
 		chain input {
 			type filter hook input priority filter + 10; policy accept;

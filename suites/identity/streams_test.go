@@ -19,7 +19,7 @@ var _ = Describe("a segment of a TCP connection", func() {
 	// the same data: so it is one packet in two branches.
 	// Catches: the second try taken for another packet, which would make the loss look final; the first branch's end told of
 	// the second, or of what TCP holds; what TCP holds taken for a branch on its way.
-	It("is the same when it is sent again, in another branch", func(ctx SpecContext) {
+	It("is the same when it is sent again, in another branch", Label("smoke"), func(ctx SpecContext) {
 		var net topology.Network
 		client, server := net.Add(topology.Node{Name: "client"}), net.Add(topology.Node{Name: "server"})
 		router := net.Add(topology.Node{Name: "router", Forwarding: true, NFT: `table ip filter {
@@ -52,7 +52,7 @@ var _ = Describe("a segment of a TCP connection", func() {
 	})
 })
 
-var _ = Describe("segments that GRO merges", func() {
+var _ = Describe("segments that GRO merges", Label("smoke"), func() {
 	// Only the first of the merged ones goes on; the others become parts of it, and keep their buffers, or give them up as
 	// page fragments.
 	// Catches: the identity of one told of another, of which the sequence numbers are the witness; a buffer that was handed over

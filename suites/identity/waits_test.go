@@ -54,7 +54,7 @@ filter add dev eth1 parent 1: protocol all prio 1 u32 match u8 0x45 0xff at 0 fl
 	// The server has the address on its loopback device, and says nothing when asked for it; the reply comes when the test
 	// says so. Catches: a packet that has left the queue told as waiting; what comes out taken for another packet; the clones
 	// that neigh_probe makes taken for branches.
-	It("until an address is resolved goes on as the same", func(ctx SpecContext) {
+	It("until an address is resolved goes on as the same", Label("smoke"), func(ctx SpecContext) {
 		var net topology.Network
 		client := net.Add(topology.Node{Name: "client"})
 		server := net.Add(topology.Node{Name: "server",

@@ -13,7 +13,7 @@ import (
 	"github.com/waybill-dev/waybill/topology"
 )
 
-var _ = Describe("what is sent because of a packet", func() {
+var _ = Describe("what is sent because of a packet", Label("smoke"), func() {
 	DescribeTable("is its answer, and the packet is the cause",
 		func(ctx SpecContext, question func(r row) packet.Packet, router, server topology.Node, answer string) {
 			r := newRow(router, server)
@@ -52,7 +52,7 @@ var _ = Describe("what is sent because of a packet", func() {
 	)
 })
 
-var _ = Describe("what is sent because of a packet", func() {
+var _ = Describe("what is sent because of a packet", Label("smoke"), func() {
 	It("includes the way to find out where it has to go, and that is answered in turn", func(ctx SpecContext) {
 		var net topology.Network
 		client, server := net.Add(topology.Node{Name: "client"}), net.Add(topology.Node{Name: "server"})

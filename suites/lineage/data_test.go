@@ -14,7 +14,7 @@ import (
 	"github.com/waybill-dev/waybill/topology"
 )
 
-var _ = Describe("a datagram that is too long for a link", func() {
+var _ = Describe("a datagram that is too long for a link", Label("smoke"), func() {
 	It("goes on as fragments, which are put together in the first", func(ctx SpecContext) {
 		r := newRow(nothing, nothing, topology.LinkOptions{MTU: 600})
 		r.lab.Listen(r.server, 8081)
@@ -96,7 +96,7 @@ func fragment(r row, source byte, offset uint16) packet.Frame {
 	}}
 }
 
-var _ = Describe("a packet that is cut by segmentation offload", func() {
+var _ = Describe("a packet that is cut by segmentation offload", Label("smoke"), func() {
 	It("goes on as segments of UDP", func(ctx SpecContext) {
 		r := newRow(nothing, nothing, topology.LinkOptions{First: topology.Device{Features: map[string]bool{"tx-udp-segmentation": false}}})
 		r.lab.Listen(r.server, 8081)
@@ -142,7 +142,7 @@ var _ = Describe("a packet that is cut by segmentation offload", func() {
 	})
 })
 
-var _ = Describe("a packet that is copied", func() {
+var _ = Describe("a packet that is copied", Label("smoke"), func() {
 	It("is the cause of the copy that a rule sends elsewhere", func(ctx SpecContext) {
 		r := newRow(nothing, nothing)
 		r.lab.LoadNFT(ctx, r.router, `table ip twice {

@@ -9,7 +9,7 @@ import (
 	"github.com/waybill-dev/waybill/topology"
 )
 
-var _ = Describe("the journey of a translated datagram", func() {
+var _ = Describe("the journey of a translated datagram", Label("smoke"), func() {
 	It("is the one that other kernels make of it", func(ctx SpecContext) {
 		r := newRow(topology.Node{NFT: `table ip nat {
 	chain prerouting {

@@ -24,7 +24,7 @@ var families = []TableEntry{
 
 func inIPv6(n *topology.Node) packet.Host { return topology.V6(n) }
 
-var _ = Describe("a forwarded datagram", func() {
+var _ = Describe("a forwarded datagram", Label("smoke"), func() {
 	DescribeTable("comes by the milestones of its way, each in its place and no other",
 		func(ctx SpecContext, host func(*topology.Node) packet.Host) {
 			r := newRow(topology.Node{})
@@ -102,7 +102,7 @@ var _ = Describe("a forwarded datagram", func() {
 })
 
 // Devices with NAPI give the stack lists of packets. ip_rcv is not called for these.
-var _ = Describe("packets that arrive in lists", func() {
+var _ = Describe("packets that arrive in lists", Label("smoke"), func() {
 	DescribeTable("are received by IP like others",
 		func(ctx SpecContext, host func(*topology.Node) packet.Host, function string) {
 			// veth has NAPI if it is to do GRO, and uses it for what comes from a device that leaves segmentation to others.
@@ -131,7 +131,7 @@ var _ = Describe("packets that arrive in lists", func() {
 		Entry("in IPv6", inIPv6, "ipv6_rcv"))
 })
 
-var _ = Describe("a frame", func() {
+var _ = Describe("a frame", Label("smoke"), func() {
 	It("for another host is received by IP, and goes to no hook", func(ctx SpecContext) {
 		r := newRow(topology.Node{NFT: `table inet filter {
 			chain prerouting { type filter hook prerouting priority filter; ct state new; }

@@ -17,7 +17,7 @@ import (
 	"github.com/waybill-dev/waybill/topology"
 )
 
-var _ = Describe("a protocol", func() {
+var _ = Describe("a protocol", Label("smoke"), func() {
 	DescribeTable("that is ICMP receives echoes, and not the datagrams that it complains about",
 		func(ctx SpecContext, host func(*topology.Node) packet.Host) {
 			r := newRow(topology.Node{})
@@ -59,7 +59,7 @@ var _ = Describe("a protocol", func() {
 		}, families)
 })
 
-var _ = Describe("a bridge", func() {
+var _ = Describe("a bridge", Label("smoke"), func() {
 	It("is reached by what it forwards, and IP there is not", func(ctx SpecContext) {
 		var net topology.Network
 		left := net.Add(topology.Node{Name: "left"})
@@ -121,7 +121,7 @@ var _ = Describe("a qdisc", func() {
 	})
 })
 
-var _ = Describe("a way past a milestone's usual functions", func() {
+var _ = Describe("a way past a milestone's usual functions", Label("smoke"), func() {
 	It("is seen where a packet socket wants no qdisc", func(ctx SpecContext) {
 		r := newRow(topology.Node{})
 		buffer := gopacket.NewSerializeBuffer()

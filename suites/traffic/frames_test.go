@@ -33,7 +33,7 @@ const ipAt, udpAt = 14, 14 + 20
 
 var _ = Describe("every kind of packet", func() {
 	// All are sent in one trace of one lab, none has a connection, and the kernel's answers to them are in the record, too.
-	It("is followed to what the kernel does with it", func(ctx SpecContext) {
+	It("is followed to what the kernel does with it", Label("smoke"), func(ctx SpecContext) {
 		r := newRow()
 		r.lab.Listen(r.server, 8081)
 		kinds := append(rightKinds(r), wrongKinds(r)...)

@@ -94,7 +94,7 @@ var _ = Describe("a packet", func() {
 	})
 })
 
-var _ = Describe("a TCP connection", func() {
+var _ = Describe("a TCP connection", Label("smoke"), func() {
 	It("has all its segments by one cookie", func(ctx SpecContext) {
 		r := newRow()
 		listener := r.lab.ListenTCP(r.server, 80)

@@ -38,7 +38,7 @@ var _ = Describe("a packet that rests", func() {
 		}
 	})
 
-	It("rests in a TCP socket though it came early", func(ctx SpecContext) {
+	It("rests in a TCP socket though it came early", Label("smoke"), func(ctx SpecContext) {
 		r := newRow()
 		conn := r.connect(ctx)
 		// The first byte behind 20 of TCP's header and 12 of its timestamps.
@@ -120,7 +120,7 @@ table ip6 cut {
 	})
 })
 
-var _ = Describe("a datagram in fragments", func() {
+var _ = Describe("a datagram in fragments", Label("smoke"), func() {
 	for _, v6 := range []bool{false, true} {
 		It("is put together, and its fragments become parts of the first", func(ctx SpecContext) {
 			r := newRow()
