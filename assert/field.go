@@ -123,10 +123,9 @@ func BeEncapsulated(proto string, options ...Option) types.GomegaMatcher {
 			if n == 0 {
 				return false, nil
 			}
-			for i := range event {
-				fewer, ok := count(&j.Events[i])
-				if ok && fewer < n && on(j, visit(j, i), j.BranchOf(event)) {
-					return true, nil
+			for i := event - 1; i >= 0; i-- { // the sight before says whether it came with it
+				if before, ok := count(&j.Events[i]); ok && on(j, visit(j, i), j.BranchOf(event)) {
+					return before < n, nil
 				}
 			}
 			return false, nil
