@@ -55,7 +55,7 @@ static __always_inline void refuse(__u64 head)
 {
 	__u64 old = __sync_val_compare_and_swap(refusal_of(head), 0, head);
 	__u32 nothing = 0;
-	long error;
+	int error; // see keep_identity
 
 	if (!old || old == head)
 		return;

@@ -171,7 +171,7 @@ static __always_inline int identify_for(const void *ctx, struct subject *s, stru
 {
 	__u64 head = (__u64)skb->head;
 	__u32 scope;
-	long error;
+	int error;
 
 	if (!BY_ALLOCATOR && filters && is_refused(head))
 		return 0;

@@ -179,10 +179,11 @@ static __always_inline struct identity *identity_at(__u64 head)
 	return *class_of(head) ? bpf_map_lookup_elem(&identities, &head) : 0;
 }
 
-// Keeps the identity of the packet at a head. flags are those of bpf_map_update_elem.
-static __always_inline long keep_identity(__u64 head, const struct identity *id, __u64 flags)
+// Keeps the identity of the packet at a head. flags are those of bpf_map_update_elem. Its result is an int: before Linux 6.4, the
+// upper half of a register in which maps return an error is not set.
+static __always_inline int keep_identity(__u64 head, const struct identity *id, __u64 flags)
 {
-	long error;
+	int error;
 
 	__sync_fetch_and_add(class_of(head), 1);
 	error = bpf_map_update_elem(&identities, &head, id, BPF_NOEXIST);
