@@ -126,7 +126,7 @@ func TestFindProgram(t *testing.T) {
 func TestQEMUArguments(t *testing.T) {
 	c := Config{MemoryMiB: 512, CPUs: 1, Append: "nokaslr loglevel=7"}
 	tcg := strings.Join(qemuArgs(c, TCG), " ")
-	qt.Check(t, qt.StringContains(tcg, "-accel tcg,thread=single,tb-size=1024 -cpu max,-cx16"))
+	qt.Check(t, qt.StringContains(tcg, "-accel tcg,thread=single,tb-size=1024 -cpu max,-cx16,-erms,-fsrm"))
 	qt.Check(t, qt.StringContains(tcg, "-m 512 -smp 1"))
 	qt.Check(t, qt.IsFalse(strings.Contains(tcg, "icount")))
 	qt.Check(t, qt.StringContains(tcg, "oops=panic mitigations=off WAYBILL_GUEST=1 quiet nokaslr loglevel=7"))
@@ -136,7 +136,7 @@ func TestQEMUArguments(t *testing.T) {
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.Equals(counting.CPUs, 1))
 	qt.Check(t, qt.Equals(counting.Accel, TCG))
-	qt.Check(t, qt.StringContains(strings.Join(qemuArgs(counting, TCG), " "), "-cpu max,-cx16 -icount shift=0 "))
+	qt.Check(t, qt.StringContains(strings.Join(qemuArgs(counting, TCG), " "), "-cpu max,-cx16,-erms,-fsrm -icount shift=0 "))
 	c.Console = &bytes.Buffer{}
 	qt.Check(t, qt.IsFalse(strings.Contains(strings.Join(qemuArgs(c, TCG), " "), "quiet")))
 }

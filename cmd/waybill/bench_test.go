@@ -40,7 +40,7 @@ func BenchmarkTrue(b *testing.B) {
 	initramfs := bareInitramfs(b, dir)
 	byHand := func(threads string) []string {
 		return []string{
-			"qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=" + threads + ",tb-size=1024", "-cpu", "max,-cx16", "-smp", "2",
+			"qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=" + threads + ",tb-size=1024", "-cpu", "max,-cx16,-erms,-fsrm", "-smp", "2",
 			"-m", "2048", "-nic", "none", "-nographic", "-no-reboot", "-kernel", k.Image, "-initrd", initramfs,
 			"-append", "console=ttyS0 quiet panic=-1 mitigations=off",
 		}
