@@ -73,6 +73,41 @@ func TestSecondProgramsStandIn(t *testing.T) {
 	qt.Check(t, qt.ErrorIs(err, ebpf.ErrKeyNotExist), qt.Commentf("all packets have come to their ends"))
 }
 
+// TestThirdProgramsStandIn takes the first programs of the allocator's hooks away, and then the second ones too.
+func TestThirdProgramsStandIn(t *testing.T) {
+	tracker := openTracker(t, Options{Tier: Tracepoints})
+	h := newHost(t)
+	scope := h.watch(t, tracker)
+	observe := func() []string {
+		h.forget()
+		h.send(t, 3)
+		_, err := tracker.Barrier(t.Context())
+		qt.Assert(t, qt.IsNil(err))
+		return h.life()
+	}
+	all := observe()
+	qt.Assert(t, qt.IsTrue(len(all) > 0))
+	for _, suffix := range []string{"", again} {
+		before := begin(t, scope)
+		stood := stoodIn(t, tracker)
+		gone := 0
+		for name, l := range tracker.hooks {
+			if first, ok := strings.CutSuffix(name, yetAgain); ok && l != nil {
+				removed := tracker.hooks[first+suffix]
+				qt.Assert(t, qt.IsNil(errors.Join(tracker.pins.remove(removed), removed.Close())))
+				gone++
+			}
+		}
+		qt.Assert(t, qt.IsTrue(gone >= 4))
+		qt.Check(t, qt.DeepEquals(observe(), all), qt.Commentf("without %q", suffix))
+		qt.Check(t, qt.IsTrue(stoodIn(t, tracker) > stood), qt.Commentf("without %q", suffix))
+		qt.Check(t, qt.HasLen(losses(t, scope, before), 0))
+	}
+	memory, err := tracker.Memory()
+	qt.Assert(t, qt.IsNil(err))
+	qt.Check(t, qt.HasLen(memory.Packets, 0), qt.Commentf("all packets have come to their ends"))
+}
+
 // TestMixedUpNotes has notes of another stack in all places: none of them can be kept apart.
 func TestMixedUpNotes(t *testing.T) {
 	tracker := sharedTracker(t)

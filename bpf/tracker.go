@@ -262,8 +262,8 @@ func (t *Tracker) leaveOut(kernel *btf.Spec) error {
 	return nil
 }
 
-// again is how the second program of a hook is named after the first.
-const again = "_again"
+// again is how the second program of a hook is named after the first, and yetAgain how the third is, where there is one.
+const again, yetAgain = "_again", "_yet" + again
 
 // attachAlways attaches what follows a packet's life, and the drop tracepoint. The order matters: ends first, so that no
 // identity is given before its end would be seen. And of a hook's two programs the first must run first: at functions,
@@ -289,14 +289,14 @@ func (t *Tracker) attachAlways() error {
 	slices.Sort(ends)
 	slices.Sort(rest)
 	for _, name := range append(ends, rest...) {
-		both := []string{name + again, name}
+		programs := []string{name + yetAgain, name + again, name}
 		if isAtTracepoint(t.spec.Programs[name]) {
-			slices.Reverse(both)
+			slices.Reverse(programs)
 		}
-		for _, name := range both {
+		for _, name := range programs {
 			program := t.collection.Programs[name]
 			if program == nil {
-				continue // what only checks has no second program
+				continue // not all have a second program, and few a third
 			}
 			l, err := attachHook(program, t.spec.Programs[name])
 			if errors.Is(err, unix.E2BIG) {

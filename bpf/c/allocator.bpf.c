@@ -161,14 +161,14 @@ static __always_inline void freed_skb(__u64 address)
 
 // These are raw: before Linux 6.17 or so, no program that knows the types of its arguments may look at a void pointer.
 
-HOOK(PART_ENDS, "raw_tp/kfree", at_kfree, __u64 site, __u64 address)
+HOOK_IN_INTERRUPTS(PART_ENDS, "raw_tp/kfree", at_kfree, __u64 site, __u64 address)
 {
 	freed(ctx, site, address);
 	return 0;
 }
 
 // Of skbs that are allocated in pairs, for TCP, the second lives until the first is freed.
-HOOK(PART_ENDS, "raw_tp/kmem_cache_free", at_kmem_cache_free, __u64 site, __u64 address, struct kmem_cache *cache)
+HOOK_IN_INTERRUPTS(PART_ENDS, "raw_tp/kmem_cache_free", at_kmem_cache_free, __u64 site, __u64 address, struct kmem_cache *cache)
 {
 	freed(ctx, site, address);
 	freed_skb(address);
@@ -213,23 +213,23 @@ static __always_inline int allocated(void *ctx, __u64 site, __u64 address)
 	return 0;
 }
 
-HOOK(PART_ENDS, "raw_tp/kmalloc", at_kmalloc, __u64 site, __u64 address)
+HOOK_IN_INTERRUPTS(PART_ENDS, "raw_tp/kmalloc", at_kmalloc, __u64 site, __u64 address)
 {
 	return allocated(ctx, site, address);
 }
 
-HOOK(PART_ENDS, "raw_tp/kmem_cache_alloc", at_kmem_cache_alloc, __u64 site, __u64 address)
+HOOK_IN_INTERRUPTS(PART_ENDS, "raw_tp/kmem_cache_alloc", at_kmem_cache_alloc, __u64 site, __u64 address)
 {
 	return allocated(ctx, site, address);
 }
 
 // Linux 6.1 has tracepoints of their own for allocations near a node.
-HOOK(PART_ENDS, "raw_tp/kmalloc_node", at_kmalloc_node, __u64 site, __u64 address)
+HOOK_IN_INTERRUPTS(PART_ENDS, "raw_tp/kmalloc_node", at_kmalloc_node, __u64 site, __u64 address)
 {
 	return allocated(ctx, site, address);
 }
 
-HOOK(PART_ENDS, "raw_tp/kmem_cache_alloc_node", at_kmem_cache_alloc_node, __u64 site, __u64 address)
+HOOK_IN_INTERRUPTS(PART_ENDS, "raw_tp/kmem_cache_alloc_node", at_kmem_cache_alloc_node, __u64 site, __u64 address)
 {
 	return allocated(ctx, site, address);
 }

@@ -59,16 +59,19 @@ static __always_inline void leave_note(const void *arguments, __u32 hook)
 	*slot = (__u64)hook << 32 | address;
 }
 
-// Tells whether the first program was skipped.
-static __always_inline int stands_in(const void *arguments, __u32 hook, enum part part)
+// Tells whether the programs before this one were skipped. If another program follows, it is left a note too.
+static __always_inline int stands_in(const void *arguments, __u32 hook, enum part part, int another)
 {
 	__u32 address = low_half(arguments);
 	volatile __u64 *slot = slot_of(address);
 
 	if (*slot == ((__u64)hook << 32 | address)) {
-		*slot = 0;
+		if (!another)
+			*slot = 0;
 		return 0;
 	}
+	if (another)
+		leave_note(arguments, hook);
 	__sync_fetch_and_add(&stood_in[part], 1);
 	return 1;
 }
@@ -90,12 +93,29 @@ static __always_inline int stands_in(const void *arguments, __u32 hook, enum par
 			leave_note(ctx, hook_##name);                                                              \
 		HOOK_CALL(name, args)                                                                              \
 	}                                                                                                          \
-	SEC(where) int name##_again(unsigned long long *ctx)                                                       \
+	HOOK_AGAIN(part, where, name, name##_again, 0, args)                                                       \
+	static __always_inline int name##_body(unsigned long long *ctx, ##args)
+
+#define HOOK_AGAIN(part, where, name, program, another, args...)                                                   \
+	SEC(where) int program(unsigned long long *ctx)                                                            \
 	{                                                                                                          \
-		if (!stands_in(ctx, hook_##name, part))                                                            \
+		if (!stands_in(ctx, hook_##name, part, another))                                                   \
 			return 0;                                                                                  \
 		HOOK_CALL(name, args)                                                                              \
+	}
+
+// HOOK_IN_INTERRUPTS is HOOK with a third program, for what interrupts of devices do too, as an interrupt may come while a softirq
+// is in the second program that had interrupted a task in the first one. Its name ends in _yet_again.
+#define HOOK_IN_INTERRUPTS(part, where, name, args...)                                                             \
+	enum { hook_##name = __COUNTER__ + 1 };                                                                    \
+	static __always_inline int name##_body(unsigned long long *ctx, ##args);                                   \
+	SEC(where) int name(unsigned long long *ctx)                                                               \
+	{                                                                                                          \
+		leave_note(ctx, hook_##name);                                                                      \
+		HOOK_CALL(name, args)                                                                              \
 	}                                                                                                          \
+	HOOK_AGAIN(part, where, name, name##_again, 1, args)                                                       \
+	HOOK_AGAIN(part, where, name, name##_yet_again, 0, args)                                                   \
 	static __always_inline int name##_body(unsigned long long *ctx, ##args)
 
 #endif
