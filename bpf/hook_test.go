@@ -23,6 +23,16 @@ func (h *host) life() []string {
 	return lines
 }
 
+// lifeOfThree is what is observed of three packets that are sent now.
+func (h *host) lifeOfThree(t *testing.T, tracker *Tracker) []string {
+	t.Helper()
+	h.forget()
+	h.send(t, 3)
+	_, err := tracker.Barrier(t.Context())
+	qt.Assert(t, qt.IsNil(err))
+	return h.life()
+}
+
 // count counts the observations of a kind.
 func (h *host) count(kind journey.ObservationKind) (n int) {
 	for _, o := range h.observations() {
@@ -46,14 +56,7 @@ func TestSecondProgramsStandIn(t *testing.T) {
 	tracker := openTracker(t, Options{})
 	h := newHost(t)
 	h.watch(t, tracker)
-	observe := func() []string {
-		h.forget()
-		h.send(t, 3)
-		_, err := tracker.Barrier(t.Context())
-		qt.Assert(t, qt.IsNil(err))
-		return h.life()
-	}
-	both := observe()
+	both := h.lifeOfThree(t, tracker)
 	qt.Assert(t, qt.HasLen(both, 3*6)) // a datagram and its answer: two origins, a link, a drop, two releases
 	qt.Check(t, qt.Equals(stoodIn(t, tracker), 0))
 
@@ -65,7 +68,7 @@ func TestSecondProgramsStandIn(t *testing.T) {
 		}
 	}
 	qt.Assert(t, qt.IsTrue(firsts > 20))
-	qt.Check(t, qt.DeepEquals(observe(), both))
+	qt.Check(t, qt.DeepEquals(h.lifeOfThree(t, tracker), both))
 	qt.Check(t, qt.IsTrue(stoodIn(t, tracker) >= uint64(len(both))))
 
 	var head uint64
@@ -78,14 +81,7 @@ func TestThirdProgramsStandIn(t *testing.T) {
 	tracker := openTracker(t, Options{Tier: Tracepoints})
 	h := newHost(t)
 	scope := h.watch(t, tracker)
-	observe := func() []string {
-		h.forget()
-		h.send(t, 3)
-		_, err := tracker.Barrier(t.Context())
-		qt.Assert(t, qt.IsNil(err))
-		return h.life()
-	}
-	all := observe()
+	all := h.lifeOfThree(t, tracker)
 	qt.Assert(t, qt.IsTrue(len(all) > 0))
 	for _, suffix := range []string{"", again} {
 		before := begin(t, scope)
@@ -99,7 +95,7 @@ func TestThirdProgramsStandIn(t *testing.T) {
 			}
 		}
 		qt.Assert(t, qt.IsTrue(gone >= 4))
-		qt.Check(t, qt.DeepEquals(observe(), all), qt.Commentf("without %q", suffix))
+		qt.Check(t, qt.DeepEquals(h.lifeOfThree(t, tracker), all), qt.Commentf("without %q", suffix))
 		qt.Check(t, qt.IsTrue(stoodIn(t, tracker) > stood), qt.Commentf("without %q", suffix))
 		qt.Check(t, qt.HasLen(losses(t, scope, before), 0))
 	}

@@ -56,20 +56,10 @@ var _ = Describe("what happens to a packet itself", func() {
 	// Catches: a port that the bridge left out, because the frame came by it, taken for one of those that it was sent by; and a frame to
 	// an address that the bridge knows taken for one that is flooded.
 	It("is how often, and by which ports, a bridge sent it", func(ctx SpecContext) {
-		var net topology.Network
-		left := net.Add(topology.Node{Name: "left"})
-		hub := net.Add(topology.Node{Name: "hub", Bridge: &topology.Bridge{}})
-		right := net.Add(topology.Node{Name: "right"})
-		third := net.Add(topology.Node{Name: "third"})
-		for _, n := range []*topology.Node{left, right, third} {
-			net.Connect(n, hub)
-		}
-		lab := harness.New(GinkgoTB(), &net)
-		everybody, err := packet.ParseIP("172.16.42.255")
-		Expect(err).NotTo(HaveOccurred())
+		lab, left, hub, right := newHub()
 
 		trace := lab.Trace(ctx)
-		flooded := lab.Send(ctx, left, packet.UDP{To: everybody, DstPort: 8081})
+		flooded := lab.Send(ctx, left, packet.UDP{To: address("172.16.42.255"), DstPort: 8081})
 		lab.Send(ctx, right, packet.UDP{To: left, DstPort: 8081}) // from which the bridge learns where right is
 		known := lab.Send(ctx, left, packet.UDP{To: right, DstPort: 8081})
 		record := trace.Seal(ctx)
@@ -96,10 +86,8 @@ var _ = Describe("what happens to a packet itself", func() {
 		router.Neighbours = []topology.Neighbour{{Addr: server}}
 		lab := harness.New(GinkgoTB(), &net)
 		lab.Listen(server, 8081)
-		inside, err := packet.ParseIP("10.0.0.2")
-		Expect(err).NotTo(HaveOccurred())
 
-		tunnelled := lab.Follow(ctx, client, packet.UDP{To: inside, DstPort: 8081})
+		tunnelled := lab.Follow(ctx, client, packet.UDP{To: address("10.0.0.2"), DstPort: 8081})
 
 		Expect(tunnelled).To(BeDelivered(At(server)))
 		Expect(tunnelled).To(BeEncapsulated("vxlan", At(router)))

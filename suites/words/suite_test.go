@@ -12,6 +12,7 @@ import (
 	"github.com/waybill-dev/waybill/harness"
 	"github.com/waybill-dev/waybill/internal/suite"
 	"github.com/waybill-dev/waybill/journey"
+	"github.com/waybill-dev/waybill/packet"
 	"github.com/waybill-dev/waybill/topology"
 )
 
@@ -57,6 +58,27 @@ func newRow(nft string) row {
 	net.Connect(client, fw)
 	net.Connect(fw, server)
 	return row{harness.New(GinkgoTB(), &net), client, fw, server}
+}
+
+// newHub is a bridge, which has the three hosts left, right and third on eth0, eth1 and eth2.
+func newHub() (lab *harness.Lab, left, hub, right *topology.Node) {
+	GinkgoHelper()
+	var net topology.Network
+	left = net.Add(topology.Node{Name: "left"})
+	hub = net.Add(topology.Node{Name: "hub", Bridge: &topology.Bridge{}})
+	right = net.Add(topology.Node{Name: "right"})
+	third := net.Add(topology.Node{Name: "third"})
+	for _, n := range []*topology.Node{left, right, third} {
+		net.Connect(n, hub)
+	}
+	return harness.New(GinkgoTB(), &net), left, hub, right
+}
+
+func address(text string) packet.Host {
+	GinkgoHelper()
+	ip, err := packet.ParseIP(text)
+	Expect(err).NotTo(HaveOccurred())
+	return ip
 }
 
 // keep prints a journey as JSON if WAYBILL_JOURNEYS is set: that is where the unit tests of package assert have theirs from.

@@ -5,7 +5,6 @@ import (
 	. "github.com/onsi/gomega"
 
 	. "github.com/waybill-dev/waybill/assert"
-	"github.com/waybill-dev/waybill/harness"
 	"github.com/waybill-dev/waybill/packet"
 	"github.com/waybill-dev/waybill/topology"
 )
@@ -71,9 +70,7 @@ var _ = Describe("the way of a translated packet", func() {
 	It("is told of the answer, in the other direction", func(ctx SpecContext) {
 		trace := r.lab.Trace(ctx)
 		r.lab.Send(ctx, r.client, packet.UDP{To: r.fw, SrcPort: 40000, DstPort: 53})
-		outside, err := packet.ParseIP("172.16.43.1")
-		Expect(err).NotTo(HaveOccurred())
-		answer := r.lab.Send(ctx, r.server, packet.UDP{To: outside, SrcPort: 8053, DstPort: 40000})
+		answer := r.lab.Send(ctx, r.server, packet.UDP{To: address("172.16.43.1"), SrcPort: 8053, DstPort: 40000})
 		j := trace.Seal(ctx).Of(answer)
 
 		Expect(j).To(HaveConntrack("REPLY", At(r.fw)))
@@ -108,20 +105,10 @@ var _ = Describe("the way of a translated packet", func() {
 
 var _ = Describe("the ways of a packet that became several", func() {
 	It("are not mixed up", func(ctx SpecContext) {
-		var net topology.Network
-		left := net.Add(topology.Node{Name: "left"})
-		hub := net.Add(topology.Node{Name: "hub", Bridge: &topology.Bridge{}})
-		right := net.Add(topology.Node{Name: "right"})
-		third := net.Add(topology.Node{Name: "third"})
-		for _, n := range []*topology.Node{left, right, third} {
-			net.Connect(n, hub)
-		}
-		lab := harness.New(GinkgoTB(), &net)
+		lab, left, hub, right := newHub()
 		lab.Listen(right, 8081)
-		everybody, err := packet.ParseIP("172.16.42.255")
-		Expect(err).NotTo(HaveOccurred())
 
-		j := lab.Follow(ctx, left, packet.UDP{To: everybody, DstPort: 8081})
+		j := lab.Follow(ctx, left, packet.UDP{To: address("172.16.42.255"), DstPort: 8081})
 		keep("flooded", j)
 
 		Expect(j).To(BeDelivered(On("eth0"), At(right), AnyBranch()))
