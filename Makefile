@@ -13,7 +13,7 @@ SUITES  ?= ./bpf ./harness ./suites/... ./ci/template
 # Their tests are about Waybill itself, and run under the stable kernel only.
 STABLE  := ./suites/examples ./suites/lab ./suites/mutation ./suites/parallel ./suites/words ./ci/template
 # SMOKE=1: under kernels other than the stable one, of the suites only what is labelled smoke, and of Waybill's own tests those of
-# the tracker. It takes half the time.
+# the tracker.
 SMOKE   ?=
 ifneq ($(SMOKE),)
 STABLE  += ./harness
@@ -52,7 +52,7 @@ test-unit: ## tests that this machine's own kernel can run
 test-suites: setup matrix ## the suites in VMs with a stock kernel; the report is in build/report
 	@$(MATRIX) --kernel $(KERNEL) $(SUITES)
 
-test-matrix: setup matrix ## the suites under every kernel of the matrix; SMOKE=1 for half of them
+test-matrix: setup matrix ## the suites under every kernel of the matrix; SMOKE=1 for less of them
 	@$(MATRIX) $(KERNELS:%=--kernel %) $(STABLE:%=--stable %) $(if $(SMOKE),--smoke) $(SUITES)
 
 mutation: setup ## change examples by one word at a time: each must turn a spec red, for the right reason

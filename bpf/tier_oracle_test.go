@@ -72,7 +72,9 @@ func TestSameIdentities(t *testing.T) {
 	exchanged := lost[lossCauses[trackerLossCauseLOSS_EXCHANGED]]
 	delete(lost, lossCauses[trackerLossCauseLOSS_EXCHANGED])
 	qt.Assert(t, qt.HasLen(lost, 0))
-	qt.Assert(t, qt.HasLen(losses(t, sides[0].scope, before[0]), 0))
+	if !preempts(t) {
+		qt.Assert(t, qt.HasLen(losses(t, sides[0].scope, before[0]), 0))
+	}
 	t.Logf("%d events", sides[1].count)
 	qt.Assert(t, qt.Equals(sides[1].count, sides[0].count))
 	twins, of := make(map[journey.ID]map[journey.ID]bool), make(map[journey.ID]journey.ID)

@@ -7,8 +7,8 @@ import (
 )
 
 // undisturbed are functions and tracepoints that are reached with softirqs disabled only, on Linux 6.1 to 7.3: nothing that has a
-// packet comes in between on their CPU, so one program each is enough (bpf/c/include/hook.h), which is half of what arming them
-// and each packet cost. Should one be reached otherwise, and be interrupted, the kernel counts what it skips, and the record is
+// packet comes in between on their CPU, so one program each is enough (bpf/c/include/hook.h): the second would be loaded, attached
+// and entered for nothing. Should one be reached otherwise, and be interrupted, the kernel counts what it skips, and the record is
 // inconclusive.
 //
 // What a device receives is handed on by __netif_receive_skb_core, in softirqs or with them disabled by whoever calls it, like

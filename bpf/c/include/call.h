@@ -2,8 +2,7 @@
 //
 // Calls under way: what a program at a function's entry found, for the one at its return, when the skb may be gone and must not be
 // looked at. A call is known by its frame, the place on the stack where the kernel's trampoline keeps the arguments: both programs
-// have it as their context. So the table is one that is indexed by the frame, and costs a tenth of what a hash map of the kernel's
-// does.
+// have it as their context. So the table is one that is indexed by the frame, which costs a fraction of a hash map of the kernel's.
 #ifndef WAYBILL_CALL_H
 #define WAYBILL_CALL_H
 
