@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf"
 	"github.com/go-quicktest/qt"
+	"golang.org/x/sys/unix"
 
 	"github.com/waybill-dev/waybill/journey"
 )
@@ -61,9 +63,9 @@ func TestSecondProgramsStandIn(t *testing.T) {
 	qt.Check(t, qt.Equals(stoodIn(t, tracker), 0))
 
 	firsts := 0
-	for name, l := range tracker.hooks {
+	for name := range tracker.hooks {
 		if !strings.HasSuffix(name, again) && tracker.hooks[name+again] != nil {
-			qt.Assert(t, qt.IsNil(errors.Join(tracker.pins.remove(l), l.Close())))
+			takeAway(t, tracker, name)
 			firsts++
 		}
 	}
@@ -87,10 +89,9 @@ func TestThirdProgramsStandIn(t *testing.T) {
 		before := begin(t, scope)
 		stood := stoodIn(t, tracker)
 		gone := 0
-		for name, l := range tracker.hooks {
-			if first, ok := strings.CutSuffix(name, yetAgain); ok && l != nil {
-				removed := tracker.hooks[first+suffix]
-				qt.Assert(t, qt.IsNil(errors.Join(tracker.pins.remove(removed), removed.Close())))
+		for name := range tracker.collection.Programs {
+			if first, ok := strings.CutSuffix(name, yetAgain); ok && tracker.hooks[name] != nil {
+				takeAway(t, tracker, first+suffix)
 				gone++
 			}
 		}
@@ -102,6 +103,47 @@ func TestThirdProgramsStandIn(t *testing.T) {
 	memory, err := tracker.Memory()
 	qt.Assert(t, qt.IsNil(err))
 	qt.Check(t, qt.HasLen(memory.Packets, 0), qt.Commentf("all packets have come to their ends"))
+}
+
+// TestNotesThatWereLeft takes the third programs away, as where an interrupt comes upon them: the notes for them stay. Then the
+// first programs go, and the second ones must not take such a note for one of a first program that has run now.
+func TestNotesThatWereLeft(t *testing.T) {
+	const frees = 1000
+	tracker := openTracker(t, Options{Tier: Tracepoints})
+	runtime.LockOSThread() // all frees are at one address of one stack
+	defer runtime.UnlockOSThread()
+	for name := range tracker.hooks {
+		if !strings.HasPrefix(name, tracepointsProgAtKfree) {
+			takeAway(t, tracker, name)
+		}
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	qt.Assert(t, qt.IsNil(err))
+	defer func() { _ = null.Close() }()
+	pieces := make([][]byte, 16) // more than the kernel has room for on its stack (UIO_FASTIOV in include/uapi/linux/uio.h)
+	for i := range pieces {
+		pieces[i] = []byte{0}
+	}
+	free := func() {
+		for range frees {
+			_, err := unix.Writev(int(null.Fd()), pieces)
+			qt.Assert(t, qt.IsNil(err))
+		}
+	}
+	takeAway(t, tracker, tracepointsProgAtKfree+yetAgain)
+	free()
+	takeAway(t, tracker, tracepointsProgAtKfree)
+	before := stoodIn(t, tracker)
+	free()
+	qt.Check(t, qt.IsTrue(stoodIn(t, tracker)-before >= frees))
+}
+
+// takeAway removes a program, as if the kernel skipped it always.
+func takeAway(t *testing.T, tracker *Tracker, program string) {
+	t.Helper()
+	l := tracker.hooks[program]
+	qt.Assert(t, qt.IsNil(errors.Join(tracker.pins.remove(l), l.Close())))
+	delete(tracker.hooks, program)
 }
 
 // TestMixedUpNotes has notes of another stack in all places: none of them can be kept apart.

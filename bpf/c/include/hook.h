@@ -59,21 +59,26 @@ static __always_inline void leave_note(const void *arguments, __u32 hook)
 	*slot = (__u64)hook << 32 | address;
 }
 
-// Tells whether the programs before this one were skipped. If another program follows, it is left a note too.
+enum { PASSED_ON = 1u << 31 }; // of a note's hook: the second program has seen it, and leaves it to the third
+
+// Tells whether the programs before this one were skipped. If a third program follows a second, it is left a note too, which is not
+// the first one's: if the third is skipped, because it is what the interrupt came upon, the note stays, and the next interrupt may
+// have a call at the same address of its stack, and the first program skipped.
 static __always_inline int stands_in(const void *arguments, __u32 hook, enum part part, int another)
 {
 	__u32 address = low_half(arguments);
 	volatile __u64 *slot = slot_of(address);
+	__u64 first = (__u64)hook << 32 | address, second = (__u64)(hook | PASSED_ON) << 32 | address;
+	__u64 note = *slot;
+	int told = note == first || (!another && note == second);
 
-	if (*slot == ((__u64)hook << 32 | address)) {
-		if (!another)
-			*slot = 0;
-		return 0;
-	}
 	if (another)
-		leave_note(arguments, hook);
-	__sync_fetch_and_add(&stood_in[part], 1);
-	return 1;
+		leave_note(arguments, hook | PASSED_ON);
+	else if (told)
+		*slot = 0;
+	if (!told)
+		__sync_fetch_and_add(&stood_in[part], 1);
+	return !told;
 }
 
 // A hook's arguments are numbers to the kernel's caller of programs, and typed to its verifier.
