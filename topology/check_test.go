@@ -46,12 +46,13 @@ func TestValidateReportsDetails(t *testing.T) {
 		{"queue", Node{}, LinkOptions{First: Device{TxQueue: -2}},
 			"Links[0].First.TxQueue: -2 is negative: give a length, or -1 for none"},
 		{"impairments", Node{}, LinkOptions{First: Device{Impair: Impairment{Loss: 101, Corrupt: math.NaN(), Reorder: 5, Rate: 1}},
-			Second: Device{Impair: Impairment{Delay: -time.Second}}},
+			Second: Device{Impair: Impairment{Delay: -time.Second, Burst: 1}}},
 			"Links[0].First.Impair.Loss: 101 is no percentage: give 0 to 100\n" +
 				"Links[0].First.Impair.Corrupt: NaN is no percentage: give 0 to 100\n" +
 				"Links[0].First.Impair.Reorder: packets overtake those that are held back: give a Delay too\n" +
 				"Links[0].First.Impair.Rate: 1 bits a second is less than a byte: give 8 at least\n" +
-				"Links[0].Second.Impair: Delay is -1s and Jitter 0s: neither can be negative"},
+				"Links[0].Second.Impair: Delay is -1s and Jitter 0s: neither can be negative\n" +
+				"Links[0].Second.Impair.Burst: a line without limit has no bursts: give a Rate too"},
 		{"port of nothing", Node{}, LinkOptions{First: Device{Port: Port{Isolated: true}}},
 			"Links[0].First.Port: eth0 is no port of a bridge: name it among the Ports of one"},
 		{"ports", Node{Bridge: &Bridge{}}, LinkOptions{First: Device{Port: Port{VLAN: 5000, Trunk: []uint16{7, 5000}, State: "up"}}},

@@ -66,6 +66,9 @@ func (c *checker) checkImpairment(path string, i Impairment) {
 	if i.Rate > 0 && i.Rate < 8 {
 		c.fault(path+".Rate", "%d bits a second is less than a byte: give 8 at least", i.Rate)
 	}
+	if i.Burst > 0 && i.Rate == 0 {
+		c.fault(path+".Burst", "a line without limit has no bursts: give a Rate too")
+	}
 }
 
 // checkPort reports what is wrong with what a bridge is to do at a device.

@@ -72,7 +72,8 @@ const (
 	Forwarding PortState = "forwarding"
 )
 
-// Impairment is what a bad line does to packets, by the kernel's netem. The zero value does nothing.
+// Impairment is what a bad line does to packets, by the kernel's netem, and its tbf where there is a Burst. The zero value does
+// nothing.
 type Impairment struct {
 	// Delay holds every packet back, Jitter varies that by up to so much. A jitter larger than the gaps between packets
 	// reorders them.
@@ -82,6 +83,9 @@ type Impairment struct {
 	Loss, Duplicate, Corrupt, Reorder float64
 	// Rate is the speed of the line in bits a second; 0 for no limit.
 	Rate uint64
+	// Burst is how many bytes may go at once, ahead of Rate, after the line was idle: a token bucket. Packets longer than that are
+	// dropped, but for those that the kernel can segment. 0 for a line that sends bit by bit.
+	Burst uint32
 	// Limit is how many packets may wait; 0 for 1000, the kernel's default.
 	Limit uint32
 }

@@ -144,10 +144,10 @@ func observe(t *testing.T, rn *runningNode) []string {
 			add("vlan %s %d %x", names[int(index)], v.Vid, v.Flags)
 		}
 	}
-	netems, err := (&dumper{runningNode: rn}).netems()
+	impairments, err := (&dumper{runningNode: rn}).impairments()
 	qt.Assert(t, qt.IsNil(err))
-	for index, words := range netems {
-		add("netem %s %s", names[index], words)
+	for index, words := range impairments {
+		add("qdiscs %s %s", names[index], words)
 	}
 	settings, err := (&dumper{runningNode: rn}).readSettings()
 	qt.Assert(t, qt.IsNil(err))
@@ -236,6 +236,14 @@ func TestDumpRebuilds(t *testing.T) {
 			chain(n, 2)
 			n.links[0].options.Impair = Impairment{Delay: 1600 * time.Microsecond, Jitter: 64 * time.Microsecond, Loss: 1.3, Duplicate: 0.1, Corrupt: 2, Reorder: 33.3, Rate: 12345672}
 			n.links[0].options.First.Impair = Impairment{Delay: 270 * time.Second, Limit: 5, Rate: 80e9}
+		}},
+		"bursts": {declare: func(n *Network) {
+			chain(n, 2)
+			n.links[0].options.Impair = Impairment{Rate: 8e6, Burst: 3000, Limit: 7}
+		}},
+		"delayed bursts": {declare: func(n *Network) {
+			chain(n, 2)
+			n.links[0].options.Impair = Impairment{Rate: 80e9, Burst: 1 << 20, Delay: time.Millisecond, Loss: 5}
 		}},
 		"routes": {declare: func(n *Network) {
 			nodes := chain(n, 4)

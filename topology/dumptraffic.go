@@ -99,18 +99,17 @@ func (d *dumper) byIndex(index int) link {
 
 // traffic adds impairments, the tc text of the declaration, and programs.
 func (d *dumper) traffic() error {
-	qdiscs, err := d.netems()
+	qdiscs, err := d.impairments()
 	if err != nil {
 		return fmt.Errorf("list queueing disciplines: %w", err)
 	}
 	for _, l := range d.links {
-		words, ok := qdiscs[l.Index]
-		if delay := slices.Index(words, "delay"); ok && delay > 0 && tooLong(words[delay+1]) {
-			d.cannot("the delay of %s by %s in %s: tc knows none beyond 274 seconds", words[delay+1], l.Name, d.node)
-			words = slices.Delete(words, delay, delay+2)
-		}
-		if ok {
-			d.run(append([]string{"tc", "-n", d.node.Name, "qdisc", "replace", "dev", l.Name, "root", "netem"}, words...)...)
+		for _, words := range qdiscs[l.Index] {
+			if delay := slices.Index(words, "delay"); delay > 0 && tooLong(words[delay+1]) {
+				d.cannot("the delay of %s by %s in %s: tc knows none beyond 274 seconds", words[delay+1], l.Name, d.node)
+				words = slices.Delete(words, delay, delay+2)
+			}
+			d.run(append([]string{"tc", "-n", d.node.Name, "qdisc", "replace", "dev", l.Name}, words...)...)
 		}
 	}
 	for name, device := range d.node.all() {
@@ -169,8 +168,9 @@ func (d *dumper) programs(name string, device Device) error {
 	return nil
 }
 
-// netems are the words for the impairments of devices, by index, as the kernel has them.
-func (d *dumper) netems() (map[int][]string, error) {
+// impairments are the words for the queueing disciplines that impair devices, by index, as the kernel has them: tbf before what is in
+// its class.
+func (d *dumper) impairments() (map[int][][]string, error) {
 	var answers [][]byte
 	err := d.ns.Do(func() (err error) {
 		request := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_DUMP)
@@ -181,20 +181,74 @@ func (d *dumper) netems() (map[int][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make(map[int][]string)
+	all := make(map[int][][]string)
 	for _, answer := range answers {
 		message := nl.DeserializeTcMsg(answer)
 		attributes, err := nl.ParseRouteAttrAsMap(answer[nl.SizeofTcMsg:])
 		if err != nil {
 			return nil, err
 		}
-		if unix.ByteSliceToString(attributes[nl.TCA_KIND].Value) == "netem" && message.Parent == rootQdisc {
-			if all[int(message.Ifindex)], err = netemWords(attributes[nl.TCA_OPTIONS].Value); err != nil {
-				return nil, err
-			}
+		kind := unix.ByteSliceToString(attributes[nl.TCA_KIND].Value)
+		words := []string{"root", kind}
+		switch {
+		case message.Parent == rootQdisc && kind == "tbf" && message.Handle == tbfHandle:
+			words = []string{"root", "handle", "1:", kind}
+		case message.Parent == rootQdisc && kind == "netem":
+		case message.Parent == tbfHandle|1 && len(all[int(message.Ifindex)]) == 1:
+			words = []string{"parent", "1:1", kind}
+		default:
+			continue
+		}
+		options, err := qdiscWords(kind, attributes[nl.TCA_OPTIONS].Value)
+		if err != nil {
+			return nil, err
+		}
+		if options != nil {
+			all[int(message.Ifindex)] = append(all[int(message.Ifindex)], append(words, options...))
 		}
 	}
 	return all, nil
+}
+
+// qdiscWords are the options of a queueing discipline as tc takes them; nil if it is none that impairs devices.
+func qdiscWords(kind string, options []byte) ([]string, error) {
+	switch kind {
+	case "netem":
+		return netemWords(options)
+	case "tbf":
+		return tbfWords(options)
+	case "pfifo":
+		if len(options) < 4 {
+			return nil, errSize
+		}
+		return []string{"limit", strconv.FormatUint(uint64(binary.NativeEndian.Uint32(options)), 10)}, nil
+	}
+	return nil, nil
+}
+
+// tickNS is how long a tick of the packet scheduler is (PSCHED_SHIFT in include/net/pkt_sched.h).
+const tickNS = 64
+
+// tbfWords are the options of tbf as tc takes them. The kernel keeps the time that a burst takes, in ticks.
+func tbfWords(options []byte) ([]string, error) {
+	attributes, err := nl.ParseRouteAttrAsMap(options)
+	if err != nil {
+		return nil, err
+	}
+	value := attributes[nl.TCA_TBF_PARMS].Value
+	if len(value) < nl.SizeofTcTbfQopt {
+		return nil, errSize
+	}
+	basic := nl.DeserializeTcTbfQopt(value)
+	rate := uint64(basic.Rate.Rate)
+	if wide := attributes[nl.TCA_TBF_RATE64].Value; len(wide) == 8 {
+		rate = binary.NativeEndian.Uint64(wide)
+	}
+	burst := math.Round(float64(rate) * float64(basic.Buffer) * tickNS / 1e9)
+	return []string{
+		"rate", strconv.FormatUint(rate*8, 10) + "bit", "burst", strconv.FormatFloat(burst, 'f', 0, 64) + "b",
+		"limit", strconv.FormatUint(uint64(basic.Limit), 10) + "b",
+	}, nil
 }
 
 // netemWords are the options of netem as tc takes them.
@@ -257,10 +311,10 @@ func tcPercent(fraction uint32) string {
 	return strconv.FormatFloat(percent, 'f', 12, 64) + "%"
 }
 
-// tooLong reports whether tc cannot say a time, whose ticks of 64 ns must fit into 32 bits.
+// tooLong reports whether tc cannot say a time, whose ticks must fit into 32 bits.
 func tooLong(text string) bool {
 	d, err := time.ParseDuration(text)
-	return err == nil && d > math.MaxUint32*64*time.Nanosecond
+	return err == nil && d > math.MaxUint32*tickNS*time.Nanosecond
 }
 
 // tcTime is a time in the largest unit that leaves no fraction, or in microseconds, which tc rounds to its ticks.

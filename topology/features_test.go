@@ -308,6 +308,27 @@ func TestImpairment(t *testing.T) {
 	qt.Check(t, qt.ErrorMatches(r.Impair(a, "eth0", Impairment{Loss: 101}), "node a: Impairment.Loss: 101 is no percentage: give 0 to 100"))
 }
 
+// TestBursts: what is in the bucket goes at once, and the rest waits, here for seconds. A datagram is a frame of 46 bytes.
+func TestBursts(t *testing.T) {
+	var n Network
+	a, b := n.Add(Node{Name: "a", Sysctls: map[string]string{"net.ipv6.conf.all.disable_ipv6": "1"}}), n.Add(Node{Name: "b"})
+	n.Connect(a, b)
+	r := tryUp(t, &n)
+	exchange(t, r, a, b, b.Addr()) // and the neighbour is known
+	impair := func(i Impairment) { t.Helper(); qt.Assert(t, qt.IsNil(r.Impair(a, "eth0", i))) }
+	impair(Impairment{Rate: 8, Burst: 40})
+	absent(t, r, a, b, b.Addr()) // longer than that
+	impair(Impairment{Rate: 8, Burst: 80})
+	exchange(t, r, a, b, b.Addr())
+	absent(t, r, a, b, b.Addr())
+	impair(Impairment{Rate: 8e9, Burst: 1 << 16})
+	exchange(t, r, a, b, b.Addr())
+	impair(Impairment{Rate: 8e9, Burst: 1 << 16, Limit: 1})
+	exchange(t, r, a, b, b.Addr())
+	impair(Impairment{})
+	exchange(t, r, a, b, b.Addr())
+}
+
 func TestTables(t *testing.T) {
 	var n Network
 	a, r1 := n.Add(Node{Name: "a"}), n.Add(Node{Name: "r1", Forwarding: true})

@@ -16,16 +16,46 @@ const (
 	netemJitter64  = 11
 )
 
-// impair makes netem the root queueing discipline of a device. The library's own request cannot say more than 274
-// seconds.
+// impair gives a device the queueing discipline that makes it a bad line: netem or, where it sends in bursts, tbf, which has packets
+// delayed and lost before it limits their rate.
 func (rn *runningNode) impair(device string, i Impairment) error {
-	message := &nl.TcMsg{
-		Family: nl.FAMILY_ALL, Ifindex: int32(rn.devices[device]), Parent: rootQdisc,
-	}
 	limit := i.Limit
 	if limit == 0 {
 		limit = 1000
 	}
+	var err error
+	if i.Burst == 0 {
+		err = rn.addQdisc(device, rootQdisc, 0, "netem", netemOptions(i, limit))
+	} else {
+		err = rn.addQdisc(device, rootQdisc, tbfHandle, "tbf", tbfOptions(i))
+		i.Rate, i.Burst = 0, 0
+		switch {
+		case err != nil:
+		case i == Impairment{Limit: i.Limit}:
+			err = rn.addQdisc(device, tbfHandle|1, 0, "pfifo", nl.NewRtAttr(nl.TCA_OPTIONS, nl.Uint32Attr(limit)))
+		default:
+			err = rn.addQdisc(device, tbfHandle|1, 0, "netem", netemOptions(i, limit))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("impair %s: %w", device, err)
+	}
+	return nil
+}
+
+// tbfHandle is 1: as tc writes it; its only class is 1:1.
+const tbfHandle = 1 << 16
+
+// addQdisc makes a queueing discipline the one of a device or of a class, in place of what is there.
+func (rn *runningNode) addQdisc(device string, parent, handle uint32, kind string, options *nl.RtAttr) error {
+	message := &nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(rn.devices[device]), Parent: parent, Handle: handle}
+	err := rn.request(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, message,
+		nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(kind)), options)
+	return unsupported(err, "queueing discipline "+kind, "sch_"+kind)
+}
+
+// netemOptions are those of netem. The library's own request cannot say more than 274 seconds.
+func netemOptions(i Impairment, limit uint32) *nl.RtAttr {
 	basic := nl.TcNetemQopt{Limit: limit, Loss: chance(i.Loss), Duplicate: chance(i.Duplicate)}
 	if i.Reorder > 0 {
 		basic.Gap = 1
@@ -47,12 +77,21 @@ func (rn *runningNode) impair(device string, i Impairment) error {
 			options.AddRtAttr(nl.TCA_NETEM_RATE64, nl.Uint64Attr(rate))
 		}
 	}
-	err := rn.request(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, message,
-		nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("netem")), options)
-	if err != nil {
-		return fmt.Errorf("impair %s: %w", device, unsupported(err, "queueing discipline netem", "sch_netem"))
+	return options
+}
+
+// tbfOptions are those of tbf. The limit in bytes is of the queue that it begins with, and that another takes the place of.
+func tbfOptions(i Impairment) *nl.RtAttr {
+	rate := i.Rate / 8
+	basic := nl.TcTbfQopt{Limit: i.Burst}
+	basic.Rate.Rate = uint32(min(rate, math.MaxUint32))
+	options := nl.NewRtAttr(nl.TCA_OPTIONS, nil)
+	options.AddRtAttr(nl.TCA_TBF_PARMS, basic.Serialize())
+	options.AddRtAttr(nl.TCA_TBF_BURST, nl.Uint32Attr(i.Burst))
+	if rate > math.MaxUint32 {
+		options.AddRtAttr(nl.TCA_TBF_RATE64, nl.Uint64Attr(rate))
 	}
-	return nil
+	return options
 }
 
 // rootQdisc is TC_H_ROOT (include/uapi/linux/pkt_sched.h).
