@@ -31,7 +31,7 @@ func TestSameIdentities(t *testing.T) {
 		*Tracker
 		scope watched
 		seen  map[place][]journey.ID
-		count int
+		all   []journey.Event
 	}
 	var sides [2]side
 	for i, tracker := range []*Tracker{judge, tracker} {
@@ -41,7 +41,7 @@ func TestSameIdentities(t *testing.T) {
 			if o.Kind == journey.Seen {
 				at := place{o.Probe.Name, o.SKB}
 				s.seen[at] = append(s.seen[at], o.ID)
-				s.count++
+				s.all = append(s.all, o.Event)
 			}
 		}, h.Cookie())
 		qt.Assert(t, qt.IsNil(err))
@@ -72,11 +72,12 @@ func TestSameIdentities(t *testing.T) {
 	exchanged := lost[lossCauses[trackerLossCauseLOSS_EXCHANGED]]
 	delete(lost, lossCauses[trackerLossCauseLOSS_EXCHANGED])
 	qt.Assert(t, qt.HasLen(lost, 0))
+	wrong := losses(t, sides[0].scope, before[0])
 	if !preempts(t) {
-		qt.Assert(t, qt.HasLen(losses(t, sides[0].scope, before[0]), 0))
+		qt.Assert(t, qt.HasLen(wrong, 0))
 	}
-	t.Logf("%d events", sides[1].count)
-	qt.Assert(t, qt.Equals(sides[1].count, sides[0].count))
+	t.Logf("%d events", len(sides[1].all))
+	qt.Assert(t, qt.Equals(len(sides[1].all), len(sides[0].all)))
 	twins, of := make(map[journey.ID]map[journey.ID]bool), make(map[journey.ID]journey.ID)
 	more := 0 // than one for each
 	for at, ids := range sides[0].seen {
@@ -95,8 +96,28 @@ func TestSameIdentities(t *testing.T) {
 			twins[id][twin] = true
 		}
 	}
-	qt.Check(t, qt.Equals(more, int(exchanged)))
+	if !qt.Check(t, qt.Equals(more, int(exchanged)), qt.Commentf("the judge lost %v", wrong)) {
+		for id, twins := range twins {
+			if len(twins) == 1 {
+				continue
+			}
+			for i := range sides {
+				for _, e := range sides[i].all {
+					if e.ID == id || twins[e.ID] {
+						t.Logf("side %d at %d, CPU %d: %s, skb %x, %s, %s", i, e.Time, e.CPU, e.Probe.Name, e.SKB, e.ID, flowOf(&e))
+					}
+				}
+			}
+		}
+	}
 	t.Logf("%d packets, of which %d were exchanged", len(twins), exchanged)
+}
+
+func flowOf(e *journey.Event) string {
+	if e.Packet == nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%s, %d bytes", e.Packet.Flow(), e.Packet.Len)
 }
 
 // stream sends a megabyte over TCP within a host.

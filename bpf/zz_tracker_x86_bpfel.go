@@ -33,7 +33,7 @@ type trackerCall struct {
 		Rest       [3]uint8
 	}
 	Outer uint32
-	Pad   uint32
+	Len   uint32
 }
 
 type trackerCookie uint32

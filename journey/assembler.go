@@ -207,8 +207,8 @@ func (p *packet) dress(o *Observation) {
 
 // see records an event at a probe.
 func (p *packet) see(o *Observation) {
-	if o.Probe.Kind == Return {
-		p.seeReturn(o)
+	if o.Probe.Kind == Return || o.NFT != nil && o.NFT.Verdict == "stolen" {
+		p.seeAfterwards(o)
 		return
 	}
 	b := p.living(o.SKB)
@@ -243,10 +243,10 @@ func (p *packet) see(o *Observation) {
 	p.update(b, o.CPU)
 }
 
-// seeReturn records the return of a function. It says what the function did, and nothing of where the skb is: by then it
-// may have been queued, sent by another CPU or freed. So it moves no branch, and begins one only for an skb of which
+// seeAfterwards records the return of a function, or that a rule took the packet away. It says what was done, and nothing of where
+// the skb is: by then it may have been queued, sent by another CPU or freed. So it moves no branch, and begins one only for an skb of which
 // nothing is known.
-func (p *packet) seeReturn(o *Observation) {
+func (p *packet) seeAfterwards(o *Observation) {
 	b := p.latest(o.SKB)
 	if b == nil {
 		b = p.open(o.SKB, nil)

@@ -47,6 +47,8 @@ func observation(tb testing.TB, line string) Observation {
 		o.Kind, o.Probe = Seen, Probe{Function, arg}
 	case "return":
 		o.Kind, o.Probe = Seen, Probe{Return, arg}
+	case "steal":
+		o.Kind, o.Probe, o.NFT = Seen, Probe{Function, "__nft_trace_packet"}, &NFT{Verdict: "stolen"}
 	case "drop":
 		o.Kind, o.Probe, o.Drop = Seen, Probe{Tracepoint, "skb:kfree_skb"}, &Drop{Reason: arg}
 	case "clone":
@@ -103,6 +105,14 @@ func TestOutcomes(t *testing.T) {
 		name:   "functions that run while a dropped skb is freed",
 		script: "0 drop a X\n 0 see a skb_release_data\n 0 release a\n 0 see a kfree_skbmem",
 		want:   "a main dropped (X) => dropped",
+	}, {
+		name:   "a rule took the skb, and it was freed before that was told",
+		script: "0 see a ip_forward\n 0 release a\n 0 steal a",
+		want:   "a main consumed => consumed",
+	}, {
+		name:   "a rule took the skb and had it sent elsewhere, where it waits",
+		script: "0 see a ip_rcv\n 0 park a\n 0 steal a",
+		want:   "a main queued (neighbour queue) => queued",
 	}, {
 		name:   "functions return after the skb was freed",
 		script: "0 see a ip_rcv\n 0 drop a X\n 0 release a\n 0 return a nft_do_chain\n 0 return a ip_rcv",

@@ -38,6 +38,9 @@ type Evidence struct {
 	// Unlinked are functions of the kernel by which links between packets would have been told, and at which nothing could be
 	// observed: then a link that is not there may have been.
 	Unlinked []string
+	// Slowness is how many times slower than a machine without emulation this one is: by what the fastest of the tracker's own packets
+	// took from the first to the last place where it is seen. 1 if it is not slower, 0 if that is not known.
+	Slowness float64
 	// Artifacts is the folder in which the test leaves what it saw if it fails; empty for none.
 	Artifacts string
 	// Unvouched says, by cookie, of which namespaces the ruleset in force could not be established, and why.

@@ -312,6 +312,7 @@ type evidenceJSON struct {
 	Artifacts  string                         `json:"artifacts,omitempty"`
 	NoFuncs    string                         `json:"no_functions,omitempty"`
 	Unlinked   []string                       `json:"unlinked,omitempty"`
+	Slowness   float64                        `json:"slowness,omitempty"`
 	Unvouched  map[hexNumber[uint64]]string   `json:"unvouched,omitempty"`
 }
 
@@ -326,6 +327,7 @@ func (e *Evidence) MarshalJSON() ([]byte, error) {
 		Complete: e.Incomplete() == nil, Sealed: e.Sealed, Settled: e.Settled, Moving: e.Moving, Loss: []lossJSON{},
 		Nodes: hexKeys(e.Nodes), Reasons: e.Reasons, Unvouched: hexKeys(e.Unvouched),
 		Devices: hexKeys(e.Devices), Chains: hexKeys(e.Chains), Artifacts: e.Artifacts, NoFuncs: e.NoFunctions, Unlinked: e.Unlinked,
+		Slowness: e.Slowness,
 	}
 	for _, l := range e.Loss {
 		out.Loss = append(out.Loss, lossJSON(l))
@@ -358,7 +360,7 @@ func (e *Evidence) UnmarshalJSON(data []byte) error {
 	*e = Evidence{
 		Sealed: in.Sealed, Settled: in.Settled, Moving: in.Moving, Nodes: plainKeys(in.Nodes), Reasons: in.Reasons,
 		Unvouched: plainKeys(in.Unvouched), Devices: plainKeys(in.Devices), Chains: plainKeys(in.Chains),
-		Artifacts: in.Artifacts, NoFunctions: in.NoFuncs, Unlinked: in.Unlinked,
+		Artifacts: in.Artifacts, NoFunctions: in.NoFuncs, Unlinked: in.Unlinked, Slowness: in.Slowness,
 	}
 	for _, l := range in.Loss {
 		e.Loss = append(e.Loss, Loss(l))

@@ -8,6 +8,8 @@
 // enum nft_verdicts, include/uapi/linux/netfilter/nf_tables.h
 enum { JUMP = -3, GOTO = -4 };
 
+enum { STOLEN = 2 }; // NF_STOLEN, include/uapi/linux/netfilter.h
+
 enum { MAX_RULES = 65536 }; // of a chain, from the matching one to its end
 
 // struct nft_rule_dp of include/net/netfilter/nf_tables.h: one word, and the expressions behind it. clang cannot
@@ -58,11 +60,36 @@ struct decision {
 	__u8 type;  // enum nft_trace_types
 };
 
-// What the kernel decided is looked at after this: before, the stack has no room for it.
-static __always_inline struct nft_event *begin_verdict(void *ctx, struct sk_buff *skb)
+// A rule has taken the packet away from its way, as synproxy and fwd do. Who has it now may have freed it, so that it must not be
+// looked at. It is the one that nf_hook_slow has in hand, and looks as it did when it was last seen before.
+static __always_inline struct nft_event *begin_stolen(void *ctx, __u64 skb)
+{
+	const struct call *call = work_around(ctx);
+	__u64 cookie = bpf_get_attach_cookie(ctx), task = bpf_get_current_pid_tgid();
+	struct nft_event *n;
+
+	if (!call || call->skb != skb)
+		return 0; // nobody's
+	n = reserve(ctx, cookie, sizeof(*n));
+	if (!n) {
+		lost(call->id.scope, LOSS_RING_FULL);
+		return 0;
+	}
+	fill_header_for(&n->e.h, KIND_EVENT, &call->id, skb, call->id.look, task >> 32);
+	n->e.h.probe = cookie;
+	n->e.h.has = stack_of(cookie);
+	n->e.tid = task;
+	n->e.len = call->len;
+	return n;
+}
+
+// What else the kernel decided is looked at after this: before, the stack has no room for it.
+static __always_inline struct nft_event *begin_verdict(void *ctx, struct sk_buff *skb, const struct nft_verdict *verdict)
 {
 	struct subject s;
 
+	if (BPF_CORE_READ(verdict, code) == STOLEN)
+		return begin_stolen(ctx, (__u64)skb);
 	return identify(ctx, &s, skb) ? begin_event(ctx, &s, bpf_get_attach_cookie(ctx), sizeof(struct nft_event)) : 0;
 }
 
@@ -133,7 +160,8 @@ SEC("kprobe.multi")
 int function_nft(struct pt_regs *ctx)
 {
 	const struct nft_pktinfo *pkt = (void *)PT_REGS_PARM1(ctx);
-	struct nft_event *n = begin_verdict(ctx, typed(struct sk_buff, BPF_CORE_READ(pkt, skb)));
+	struct nft_event *n = begin_verdict(ctx, typed(struct sk_buff, BPF_CORE_READ(pkt, skb)),
+					    (void *)PT_REGS_PARM2(ctx));
 
 	return n ? verdict_of_packet(n, (void *)PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx), (void *)PT_REGS_PARM4(ctx),
 				     PT_REGS_PARM5(ctx))
@@ -143,7 +171,7 @@ int function_nft(struct pt_regs *ctx)
 HOOK(PART_EVENTS, "fentry/__nft_trace_packet", entry_nft)
 {
 	const struct nft_pktinfo *pkt = (void *)ctx[0];
-	struct nft_event *n = begin_verdict(ctx, pkt->skb);
+	struct nft_event *n = begin_verdict(ctx, pkt->skb, (void *)number(ctx, 1));
 
 	return n ? verdict_of_packet(n, (void *)number(ctx, 1), number(ctx, 2), (void *)number(ctx, 3), number(ctx, 4)) : 0;
 }
@@ -152,7 +180,8 @@ SEC("kprobe.multi")
 int function_nft_info(struct pt_regs *ctx)
 {
 	const struct nft_traceinfo___with_packet *info = (void *)PT_REGS_PARM1(ctx);
-	struct nft_event *n = begin_verdict(ctx, typed(struct sk_buff, BPF_CORE_READ(info, pkt, skb)));
+	struct nft_event *n = begin_verdict(ctx, typed(struct sk_buff, BPF_CORE_READ(info, pkt, skb)),
+					    BPF_CORE_READ(info, verdict));
 
 	return n ? verdict_of_info(n, info, (void *)PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx)) : 0;
 }
@@ -160,7 +189,7 @@ int function_nft_info(struct pt_regs *ctx)
 HOOK(PART_EVENTS, "fentry/__nft_trace_packet", entry_nft_info)
 {
 	const struct nft_traceinfo___with_packet *info = (void *)ctx[0];
-	struct nft_event *n = begin_verdict(ctx, info->pkt->skb);
+	struct nft_event *n = begin_verdict(ctx, info->pkt->skb, info->verdict);
 
 	return n ? verdict_of_info(n, (void *)number(ctx, 0), (void *)number(ctx, 1), number(ctx, 2)) : 0;
 }

@@ -1,6 +1,8 @@
 package lineage
 
 import (
+	"os"
+
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	. "github.com/onsi/ginkgo/v2"
@@ -84,6 +86,43 @@ var _ = Describe("what is sent because of a packet", Label("smoke"), func() {
 			Expect(sent[0].Answers()).To(ConsistOf(HaveField("Text()", ContainSubstring("flags [S.]"))))
 			Expect(sent[0].Answers()[0].Answers()).To(Equal(sent[1:]))
 		}
+	})
+
+	// The router answers for the server, and asks it only when the client has acknowledged that.
+	// Catches: the proxy's packets taken for the client's or the server's own, which have the same addresses; and a packet that is looked at
+	// after the rule that took it has freed it, as the kernel tells of the rule only then.
+	It("is what a SYN proxy says in the server's name, and what it asks the server", func(ctx SpecContext) {
+		r := newRow(topology.Node{NFT: `table ip proxy {
+			chain prerouting {
+				type filter hook prerouting priority raw
+				tcp dport 80 tcp flags syn notrack
+			}
+			chain forward {
+				type filter hook forward priority filter
+				tcp dport 80 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm
+				ct state invalid drop
+			}
+		}`}, nothing)
+		r.lab.Do(r.router, func() error { // an acknowledgement begins no connection that conntrack knows
+			return os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", []byte("0"), 0)
+		})
+		r.lab.ListenTCP(r.server, 80)
+		trace := r.lab.Trace(ctx)
+		conn := r.lab.Dial(ctx, r.client, packet.TCP{To: r.server, DstPort: 80})
+		record := trace.Seal(ctx)
+
+		Expect(record.Evidence().Incomplete()).To(Succeed())
+		sent := record.AllOf(conn)
+		GinkgoWriter.Println(sent)
+		Expect(sent).To(HaveLen(2), "SYN and ACK")
+		for _, j := range sent {
+			Expect(j).To(And(BeConsumed(At(r.router)), BeJudgedBy("synproxy", Verdict("stolen"), At(r.router)), Not(Reach(IPReceive, At(r.server)))))
+		}
+		Expect(sent[0].Answers()).To(ConsistOf(HaveField("Text()", ContainSubstring("flags [S.]"))))
+		Expect(sent[0].Answers()[0].Answers()).To(Equal(sent[1:]))
+		Expect(sent[1].Answers()).To(ConsistOf(And(HaveField("Text()", ContainSubstring("flags [S]")), Reach(TCPReceive, At(r.server)))))
+		Expect(sent[1].Answers()[0].Answers()).To(ConsistOf(BeConsumed(At(r.router))))
+		Expect(sent[1].Answers()[0].Answers()[0].Answers()).To(ConsistOf(Reach(TCPReceive, At(r.server)), Reach(TCPReceive, At(r.client))))
 	})
 
 	// Catches: a link that is made of what packets say, and not of what the kernel does.

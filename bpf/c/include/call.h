@@ -14,7 +14,7 @@ struct call {
 	__u64 skb;
 	struct identity id;
 	__u32 outer; // of those that are in hand on one stack: the number, from 1, of the next outer one; 0 if there is none
-	__u32 pad;
+	__u32 len;   // of those that are in hand: the skb's
 };
 
 enum {

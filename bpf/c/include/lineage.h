@@ -40,14 +40,22 @@ static __always_inline void tell_link(const struct identity *id, __u64 skb, enum
 	bpf_ringbuf_submit(r, wake(0));
 }
 
+// Returns the call in which the kernel is at work on a packet, that the program runs in; NULL if there is none.
+static __always_inline const struct call *work_around(const void *ctx)
+{
+	__u32 frame = low_half_of((__u64)ctx), number = *innermost_at(frame);
+	const struct call *call = call_number(in_hand, number - 1);
+
+	// If the end of that work was missed, it may seem to go on. What is done in it is deeper on the stack.
+	return number && same_stack(call->frame, frame) && frame < call->frame ? call : 0;
+}
+
 // Tells because of which packet another one is sent, that was just seen for the first time.
 static __always_inline void tell_cause(const void *ctx, const struct identity *id, __u64 skb)
 {
-	__u32 frame = low_half_of((__u64)ctx), number = *innermost_at(frame);
-	struct call *cause = call_number(in_hand, number - 1);
+	const struct call *cause = work_around(ctx);
 
-	// If the end of that work was missed, it may seem to go on. What is done in it is deeper on the stack.
-	if (number && same_stack(cause->frame, frame) && frame < cause->frame && cause->skb != skb)
+	if (cause && cause->skb != skb)
 		tell_link(id, skb, cause->relation, &cause->id);
 }
 
@@ -67,6 +75,7 @@ static __always_inline void take_in_hand(const void *ctx, struct sk_buff *skb, e
 	now = call_number(in_hand, number - 1);
 	now->skb = (__u64)skb;
 	now->relation = relation;
+	now->len = skb->len;
 	now->id = id;
 	outer = __sync_lock_test_and_set(innermost_at(frame), number);
 	now->outer = outer == number ? 0 : outer;
