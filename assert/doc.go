@@ -19,7 +19,7 @@
 // BeSegmentedInto, BeMergedInto.
 //
 // What happened to the packet itself: BeUnmodified, HaveFieldChanged and BeMarked look at its bytes and its mark, BeEncapsulated at the
-// tunnels around it, BeCloned and BeFlooded at the ways that it took at once.
+// tunnels around it, BeCloned and BeFlooded at the ways that it took at once, TakeAtMost at the time that it took.
 //
 // Whole journeys are compared by MatchGolden, with a file that is reviewed with the test, and by TakeSameJourneyAs, with one of another
 // ruleset, address family or kernel. Package journey/shape says what makes no difference.

@@ -194,6 +194,7 @@ func (t *Trace) seal(ctx context.Context) (*journey.Record, error) {
 		Nodes:     make(map[uint64]string),
 		Reasons:   l.observatory.tracker.Reasons(),
 		Unvouched: make(map[uint64]string),
+		Slowness:  l.observatory.slowness(),
 	}
 	if l.folder != nil {
 		evidence.Artifacts = l.folder.shown
