@@ -125,6 +125,8 @@ var exchanging = []string{"pskb_expand_head", "pskb_carve_inside_header", "pskb_
 
 const reserving = "kmalloc_reserve"
 
+const textEnd = "_etext" // the symbol at the end of the kernel's own code
+
 var releasing = []string{"skb_free_head", "skb_kfree_head", "skb_release_data"}
 
 // found is where functions are, or why that is not known.
@@ -146,7 +148,7 @@ func (t *Tracker) findExchanges() <-chan found {
 			result <- found{err: fmt.Errorf("find the kernel's functions: %w", err)}
 			return
 		}
-		code, err := findCode(symbols, slices.Concat([]string{reserving}, exchanging, releasing))
+		code, err := findCode(symbols, slices.Concat([]string{reserving, textEnd}, exchanging, releasing))
 		result <- found{code, errors.Join(err, symbols.Close())}
 	}()
 	return result
@@ -157,7 +159,7 @@ func (t *Tracker) setExchanges(places found) error {
 	if t.tier != Tracepoints || places.err != nil {
 		return places.err
 	}
-	for _, needed := range []string{reserving, exchanging[0]} {
+	for _, needed := range []string{reserving, textEnd, exchanging[0]} {
 		if _, ok := places.code[needed]; !ok {
 			return fmt.Errorf("find the kernel's functions: there is no %s, by which the tracker knows a packet in another buffer",
 				needed)
@@ -179,6 +181,7 @@ func (t *Tracker) setExchanges(places found) error {
 	return errors.Join(
 		t.collection.Variables[tracepointsVarExchangesFrom].Set(from),
 		t.collection.Variables[tracepointsVarExchangesTo].Set(to),
+		t.collection.Variables[tracepointsVarTextEnd].Set(places.code[textEnd].From),
 		t.collection.Variables[tracepointsVarReserving].Set(places.code[reserving]),
 		t.collection.Variables[tracepointsVarExchanging].Set(of(exchanging)),
 		t.collection.Variables[tracepointsVarReleasing].Set(of(releasing)),

@@ -117,6 +117,7 @@ const (
 	tracepointsVarReleasing                     = "releasing"
 	tracepointsVarReserving                     = "reserving"
 	tracepointsVarStoodIn                       = "stood_in"
+	tracepointsVarTextEnd                       = "text_end"
 	tracepointsVarWakeAt                        = "wake_at"
 )
 
@@ -268,6 +269,7 @@ type tracepointsVariableSpecs struct {
 	Releasing         *ebpf.VariableSpec `ebpf:"releasing"`
 	Reserving         *ebpf.VariableSpec `ebpf:"reserving"`
 	StoodIn           *ebpf.VariableSpec `ebpf:"stood_in"`
+	TextEnd           *ebpf.VariableSpec `ebpf:"text_end"`
 	WakeAt            *ebpf.VariableSpec `ebpf:"wake_at"`
 }
 
@@ -345,6 +347,7 @@ type tracepointsVariables struct {
 	Releasing         *ebpf.Variable `ebpf:"releasing"`
 	Reserving         *ebpf.Variable `ebpf:"reserving"`
 	StoodIn           *ebpf.Variable `ebpf:"stood_in"`
+	TextEnd           *ebpf.Variable `ebpf:"text_end"`
 	WakeAt            *ebpf.Variable `ebpf:"wake_at"`
 }
 

@@ -19,6 +19,7 @@ struct code {
 	__u64 to;
 };
 
+__u64 text_end;	       // where the kernel's own code ends; modules, and code that BPF makes, are beyond
 struct code reserving; // kmalloc_reserve, by which heads are allocated
 struct code exchanging[EXCHANGES];
 struct code releasing[RELEASES];
@@ -79,20 +80,22 @@ static __always_inline int may_be_in_exchange(void *ctx)
 	return 0;
 }
 
-// Small heads have a cache of their own since Linux 6.3. Their call site is in kmalloc_reserve, whose caller is on the stack.
-static __always_inline int reserved_in_exchange(void *ctx)
+// Small heads have a cache of their own since Linux 6.3. Their call site is in kmalloc_reserve, whose caller is on the stack: next to
+// it, or beyond the code that BPF makes where somebody's program waits for kmalloc_reserve to return, which goes into it once more.
+static __always_inline int reserved_in_exchange(void *ctx, __u64 site)
 {
 	__u64 frames[FRAMES] = {};
-	int reserve = 0;
+	int reserve = within(&reserving, site);
 
 	bpf_get_stack(ctx, frames, sizeof(frames), 0);
 #pragma unroll
 	for (int i = 0; i < FRAMES; i++) {
-		if (reserve)
+		if (within(&reserving, frames[i]))
+			reserve = 2;
+		else if (reserve == 2 && frames[i] && frames[i] < text_end)
 			return exchanges(frames[i]);
-		reserve = within(&reserving, frames[i]);
 	}
-	return 1; // the kernel did not get as far as to kmalloc_reserve: nobody knows, and that is counted when the packet is seen
+	return reserve; // the kernel did not get as far as to its caller: nobody knows, and that is counted when the packet is seen
 }
 
 static __always_inline int released_in_exchange(void *ctx)
@@ -208,7 +211,8 @@ static __always_inline int allocated(void *ctx, __u64 site, __u64 address)
 	if (!address)
 		return 0;
 	born_at(address);
-	if (exchanges(site) || (within(&reserving, site) && may_be_in_exchange(ctx) && reserved_in_exchange(ctx)))
+	if (exchanges(site) ||
+	    ((within(&reserving, site) || site >= text_end) && may_be_in_exchange(ctx) && reserved_in_exchange(ctx, site)))
 		born_in_exchange(ctx, address);
 	return 0;
 }
