@@ -34,6 +34,7 @@ type trackerCall struct {
 	}
 	Outer uint32
 	Len   uint32
+	Head  uint64
 }
 
 type trackerCookie uint32

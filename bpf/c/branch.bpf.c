@@ -23,6 +23,7 @@ static __always_inline void enter(const void *ctx, struct sk_buff *skb, const st
 	}
 	call->skb = (__u64)skb;
 	call->id = *id;
+	call->head = (__u64)skb->head;
 }
 
 // Reports how the call ended. The skb may be gone already: it is used as a number only.
@@ -140,6 +141,16 @@ static __always_inline void set_parked(__u64 head, __u16 parked)
 		id->parked = parked;
 }
 
+// Says whether the packet of the call that ends has the mark still.
+static __always_inline int still_parked(const void *ctx)
+{
+	__u32 number = call_in(pending, low_half_of((__u64)ctx));
+	const struct call *call = call_number(pending, number - 1);
+	const struct identity *id = number ? identity_at(call->head) : 0;
+
+	return id && id->parked && id->first_seen == call->id.first_seen && id->first_head == call->id.first_head;
+}
+
 // Returns 1 if the skb was queued until the neighbour answers, or was dropped because it does not; the drop is reported
 // by itself, earlier. The mark is set before the call: from within it, another CPU may already send the packet on.
 HOOK(PART_REPORTS, "fentry/__neigh_event_send", neigh_event_send, void *neigh, struct sk_buff *skb)
@@ -154,13 +165,14 @@ HOOK(PART_REPORTS, "fentry/__neigh_event_send", neigh_event_send, void *neigh, s
 	return 0;
 }
 
-// With 0 the caller still has the skb in hand, and goes on to send it.
+// With 0 the caller still has the skb in hand, and goes on to send it. With 1 it may have been sent by now: before this returns, it
+// enables softirqs, and the first one brings the neighbour's answer. The packet may wait for something else then.
 HOOK(PART_REPORTS, "fexit/__neigh_event_send", neigh_event_send_exit, void *neigh, struct sk_buff *skb, _Bool immediate, int held)
 {
 	lay_down(ctx);
 	if (skb && !held)
 		set_parked((__u64)skb->head, 0);
-	leave(ctx, skb, KIND_PARKED, held, 0);
+	leave(ctx, skb, KIND_PARKED, held && still_parked(ctx), 0);
 	return 0;
 }
 

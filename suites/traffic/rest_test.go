@@ -99,6 +99,30 @@ table ip6 cut {
 		}
 	})
 
+	// The answer of the neighbour comes while the call that asked for it is still at work, if the machine is quick; so there are some tries.
+	// Catches: that the packet waited for the neighbour, told when it waits for something else already.
+	It("rests with the other fragments, no matter that it waited for its neighbour before", func(ctx SpecContext) {
+		for range 10 {
+			var net topology.Network
+			client := net.Add(topology.Node{Name: "client"})
+			server := net.Add(topology.Node{Name: "server", NFT: `table ip cut {
+				chain prerouting {
+					type filter hook prerouting priority -500
+					ip frag-off & 0x1fff != 0 drop
+				}
+			}`})
+			net.Connect(client, server)
+			lab := harness.New(GinkgoTB(), &net)
+
+			trace := lab.Trace(ctx)
+			sent := lab.Send(ctx, client, packet.UDP{To: server, DstPort: 8081, Payload: make([]byte, 2000)})
+			record := trace.Seal(ctx)
+
+			Expect(record.AllOf(sent)[0]).To(Reach(IPReceive, At(server)))
+			Expect(record.AllOf(sent)[0].Outcome().Place).To(Equal(journey.FragmentQueue), "%v", summaries(record.AllOf(sent)))
+		}
+	})
+
 	It("does not rest in a qdisc, and is not said to have ended there", func(ctx SpecContext) {
 		lab, client, server := delayed(time.Hour)
 

@@ -15,6 +15,7 @@ struct call {
 	struct identity id;
 	__u32 outer; // of those that are in hand on one stack: the number, from 1, of the next outer one; 0 if there is none
 	__u32 len;   // of those that are in hand: the skb's
+	__u64 head;  // of those that are pending: the skb's
 };
 
 enum {
