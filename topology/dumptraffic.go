@@ -244,7 +244,7 @@ func tbfWords(options []byte) ([]string, error) {
 	if wide := attributes[nl.TCA_TBF_RATE64].Value; len(wide) == 8 {
 		rate = binary.NativeEndian.Uint64(wide)
 	}
-	burst := math.Round(float64(rate) * float64(basic.Buffer) * tickNS / 1e9)
+	burst := math.Round(float64(rate) * (float64(basic.Buffer) + 0.5) * tickNS / 1e9) // whatever has the same number of ticks
 	return []string{
 		"rate", strconv.FormatUint(rate*8, 10) + "bit", "burst", strconv.FormatFloat(burst, 'f', 0, 64) + "b",
 		"limit", strconv.FormatUint(uint64(basic.Limit), 10) + "b",
