@@ -74,15 +74,9 @@ var _ = Describe("what is sent because of a packet", Label("smoke"), func() {
 	It("is a SYN-ACK, also if it is a cookie, and the acknowledgement of that", func(ctx SpecContext) {
 		for _, cookies := range []string{"0", "2"} { // 2 is always (Documentation/networking/ip-sysctl.rst)
 			r := newRow(nothing, topology.Node{Sysctls: map[string]string{"net.ipv4.tcp_syncookies": cookies}})
-			r.lab.ListenTCP(r.server, 80)
-			trace := r.lab.Trace(ctx)
-			conn := r.lab.Dial(ctx, r.client, packet.TCP{To: r.server, DstPort: 80})
-			record := trace.Seal(ctx)
 
-			Expect(record.Evidence().Incomplete()).To(Succeed())
-			sent := record.AllOf(conn)
-			GinkgoWriter.Println(sent)
-			Expect(sent).To(HaveLen(2), "SYN and ACK")
+			sent := r.handshake(ctx)
+
 			Expect(sent[0].Answers()).To(ConsistOf(HaveField("Text()", ContainSubstring("flags [S.]"))))
 			Expect(sent[0].Answers()[0].Answers()).To(Equal(sent[1:]))
 		}
@@ -106,15 +100,9 @@ var _ = Describe("what is sent because of a packet", Label("smoke"), func() {
 		r.lab.Do(r.router, func() error { // an acknowledgement begins no connection that conntrack knows
 			return os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", []byte("0"), 0)
 		})
-		r.lab.ListenTCP(r.server, 80)
-		trace := r.lab.Trace(ctx)
-		conn := r.lab.Dial(ctx, r.client, packet.TCP{To: r.server, DstPort: 80})
-		record := trace.Seal(ctx)
 
-		Expect(record.Evidence().Incomplete()).To(Succeed())
-		sent := record.AllOf(conn)
-		GinkgoWriter.Println(sent)
-		Expect(sent).To(HaveLen(2), "SYN and ACK")
+		sent := r.handshake(ctx)
+
 		for _, j := range sent {
 			Expect(j).To(And(BeConsumed(At(r.router)), BeJudgedBy("synproxy", Verdict("stolen"), At(r.router)), Not(Reach(IPReceive, At(r.server)))))
 		}

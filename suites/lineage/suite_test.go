@@ -52,3 +52,17 @@ func (r row) follow(ctx context.Context, p packet.Packet) *journey.Journey {
 	Expect(record.Evidence().Incomplete()).To(Succeed())
 	return record.Of(sent)
 }
+
+// handshake has the client connect to the server's port 80, and returns the journeys of its SYN and its ACK.
+func (r row) handshake(ctx context.Context) []*journey.Journey {
+	GinkgoHelper()
+	r.lab.ListenTCP(r.server, 80)
+	trace := r.lab.Trace(ctx)
+	conn := r.lab.Dial(ctx, r.client, packet.TCP{To: r.server, DstPort: 80})
+	record := trace.Seal(ctx)
+	Expect(record.Evidence().Incomplete()).To(Succeed())
+	sent := record.AllOf(conn)
+	GinkgoWriter.Println(sent)
+	Expect(sent).To(HaveLen(2), "SYN and ACK")
+	return sent
+}
