@@ -24,18 +24,17 @@ func (rn *runningNode) impair(device string, i Impairment) error {
 		limit = 1000
 	}
 	var err error
-	if i.Burst == 0 {
-		err = rn.addQdisc(device, rootQdisc, 0, "netem", netemOptions(i, limit))
-	} else {
-		err = rn.addQdisc(device, rootQdisc, tbfHandle, "tbf", tbfOptions(i))
-		i.Rate, i.Burst = 0, 0
-		switch {
-		case err != nil:
-		case i == Impairment{Limit: i.Limit}:
-			err = rn.addQdisc(device, tbfHandle|1, 0, "pfifo", nl.NewRtAttr(nl.TCA_OPTIONS, nl.Uint32Attr(limit)))
-		default:
-			err = rn.addQdisc(device, tbfHandle|1, 0, "netem", netemOptions(i, limit))
-		}
+	parent := uint32(rootQdisc)
+	if i.Burst > 0 {
+		err = rn.addQdisc(device, parent, tbfHandle, "tbf", tbfOptions(i))
+		parent, i.Rate, i.Burst = tbfHandle|1, 0, 0
+	}
+	kind, options := "netem", netemOptions(i, limit)
+	if parent != rootQdisc && i == (Impairment{Limit: i.Limit}) {
+		kind, options = "pfifo", nl.NewRtAttr(nl.TCA_OPTIONS, nl.Uint32Attr(limit))
+	}
+	if err == nil {
+		err = rn.addQdisc(device, parent, 0, kind, options)
 	}
 	if err != nil {
 		return fmt.Errorf("impair %s: %w", device, err)
